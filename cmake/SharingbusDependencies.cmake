@@ -1,0 +1,23 @@
+# Everything comes from the system by find_package; the list must match `run` and SharingbusInstall.cmake.
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 CONFIG REQUIRED COMPONENTS headers system json url)
+find_package(absl CONFIG REQUIRED)
+find_package(Protobuf 3.21 REQUIRED)
+find_package(gRPC 1.51 CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(yaml-cpp CONFIG REQUIRED)
+if(NOT TARGET yaml-cpp::yaml-cpp)
+  add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)  # 0.7 has only the bare name
+endif()
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(concurrentqueue REQUIRED)
+find_package(readerwriterqueue REQUIRED)
+
+if(SHARINGBUS_TESTS)
+  find_package(GTest 1.12 CONFIG REQUIRED)
+endif()
+if(SHARINGBUS_BENCH)
+  find_package(benchmark CONFIG REQUIRED)
+endif()
