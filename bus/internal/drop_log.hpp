@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "bus/base/log.hpp"
+#include "bus/base/timer.hpp"
+
+namespace sharingbus::internal {
+
+/// Rate limit for "lost N events" warnings: at most one a second, with the count since the last. Dispatcher-confined.
+class DropLog {
+ public:
+  void count(TimePoint now, const LogSink& log, std::string_view what, std::string_view name) {
+    ++since_;
+    if (!log || (logged_once_ && now - last_ < std::chrono::seconds(1))) return;
+    log(LogLevel::warn, std::string(what).append(name).append(" lost=") + std::to_string(since_));
+    logged_once_ = true;
+    last_ = now;
+    since_ = 0;
+  }
+
+ private:
+  std::uint64_t since_ = 0;
+  TimePoint last_{};
+  bool logged_once_ = false;
+};
+
+}  // namespace sharingbus::internal

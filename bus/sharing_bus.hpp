@@ -1,0 +1,161 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bus/base/log.hpp"
+#include "bus/base/result.hpp"
+#include "bus/base/timer.hpp"
+#include "bus/event.hpp"
+#include "bus/filter.hpp"
+#include "bus/stage.hpp"
+#include "bus/subscription.hpp"
+
+namespace sharingbus {
+
+enum class PublishStatus : std::uint8_t {
+  accepted,
+  /// `try_publish` only: the ingress is full.
+  refused_full,
+  refused_closed,
+};
+
+struct PublishResult {
+  PublishStatus status = PublishStatus::refused_closed;
+  /// The event's place in the one order; 0 when refused.
+  std::uint64_t sequence = 0;
+
+  [[nodiscard]] bool accepted() const noexcept { return status == PublishStatus::accepted; }
+};
+
+/// Who dispatches.
+enum class Engine : std::uint8_t {
+  /// Whoever publishes to an idle bus, or finds the ingress full, dispatches; the others only queue.
+  combining,
+  /// Nothing moves until `poll()`; a full ingress lets its oldest event go, counted. For tests and virtual time.
+  manual,
+};
+
+struct BusOptions {
+  /// Events that may wait for the dispatcher. 0 is an error.
+  std::size_t ingress_capacity = 1024;
+  Engine engine = Engine::combining;
+  /// Run before the fan-out, in this order. Default: late binding of scroll ids. Empty: none.
+  std::vector<std::shared_ptr<Stage>> stages = default_stages();
+  /// Stamp events with `published_at` (one clock read a turn).
+  bool timestamps = true;
+  /// Null: the machine's clock. Must outlive the bus and its subscriptions.
+  const Clock* clock = nullptr;
+  /// Warnings: drops, at most once a second per subscription with the count since. Empty: none.
+  LogSink log = stderr_log();
+
+  /// `invalid_argument`, naming the field.
+  [[nodiscard]] Result<> validate() const;
+};
+
+/// Sums over subscriptions that are gone, so that the books balance for the life of a bus.
+struct RetiredTotals {
+  std::uint64_t subscriptions = 0;
+  std::uint64_t matched = 0;
+  std::uint64_t received = 0;
+  std::uint64_t lagged = 0;
+  std::uint64_t discarded = 0;
+};
+
+struct BusSnapshot {
+  /// Accepted by the ingress: published = dispatched + ingress_lost + ingress_depth at a quiet moment.
+  std::uint64_t published = 0;
+  /// Went through the stages and the fan-out.
+  std::uint64_t dispatched = 0;
+  /// Accepted, then gave way in a full ingress (manual engine, or publishing from inside a callback).
+  std::uint64_t ingress_lost = 0;
+  /// `try_publish` refusals on a full ingress.
+  std::uint64_t ingress_refused = 0;
+  std::uint64_t ingress_depth = 0;
+  std::uint64_t stage_failures = 0;
+  bool closed = false;
+  std::vector<std::string> stages;
+  std::vector<SubscriptionStats> subscriptions;
+  RetiredTotals retired;
+};
+
+/// A cheap handle to publish with: copy it, keep it, give one to every adapter. Any thread. May outlive the bus:
+/// publishing is refused then.
+class Publisher {
+ public:
+  Publisher() noexcept = default;
+  explicit Publisher(std::shared_ptr<internal::BusCore> core) noexcept : core_(std::move(core)) {}
+
+  /// Neither fails because nobody listens nor waits for a subscriber. `refused_closed` without a bus.
+  PublishResult publish(EventDraft event) const noexcept;
+  /// `refused_full` instead of dispatching for others or letting anything give way.
+  PublishResult try_publish(EventDraft event) const noexcept;
+
+  template <class T>
+  PublishResult publish(T payload, Routing routing, EventOrigin origin = EventOrigin::user,
+                        std::uint64_t source = 0) const {
+    return publish(make_event(std::move(payload), std::move(routing), origin, source));
+  }
+
+ private:
+  std::shared_ptr<internal::BusCore> core_;
+};
+
+/// The bus: anyone publishes, one dispatcher at a time feeds the subscribers' queues in one order. (Spec 1.)
+///
+/// All functions may be called from any thread, also from inside stages and callbacks, unless they say otherwise.
+/// Publishing in thread A and then, after A told B, in thread B, keeps that order for every subscriber.
+class SharingBus {
+ public:
+  /// Throws `std::invalid_argument` when `options.validate()` fails.
+  explicit SharingBus(BusOptions options = {});
+  /// Closes.
+  ~SharingBus();
+  SharingBus(const SharingBus&) = delete;
+  SharingBus& operator=(const SharingBus&) = delete;
+
+  /// Never fails because nobody listens, never waits for a subscriber. What happens at a full ingress: bus/README.md.
+  PublishResult publish(EventDraft event) noexcept;
+  PublishResult try_publish(EventDraft event) noexcept;
+  template <class T>
+  PublishResult publish(T payload, Routing routing = routing_for<T>(), EventOrigin origin = EventOrigin::user) {
+    return publish(make_event(std::move(payload), std::move(routing), origin));
+  }
+  [[nodiscard]] Publisher publisher() const noexcept { return Publisher(core_); }
+  /// An id for `BusEvent::source`; unique for the bus's life, never 0.
+  [[nodiscard]] std::uint64_t new_source() noexcept;
+
+  /// Every event, queue of 256. On a closed bus it yields `Closed` at once.
+  [[nodiscard]] Subscription subscribe_all();
+  /// Once it has returned, every event published afterwards is matched. Throws `std::invalid_argument` on capacity 0.
+  [[nodiscard]] Subscription subscribe(Filter filter, std::size_t capacity = 256);
+  [[nodiscard]] Subscription subscribe(SubscriptionOptions options);
+  /// Calls `callback` from the dispatching thread for every match: no queue, no lag, and it must not block. What it
+  /// throws is caught and counted. Must not call `poll`.
+  [[nodiscard]] Subscription subscribe_inline(SubscriptionOptions options,
+                                              std::function<void(const EventRef&)> callback);
+  /// Idempotent; unknown ids are fine. See `Subscription::unsubscribe`.
+  void unsubscribe(SubscriptionId id);
+  /// User subscriptions, those that were let go but not yet collected included.
+  [[nodiscard]] std::size_t subscriber_count() const;
+
+  /// Dispatches up to `limit` events and returns how many; the only thing that dispatches under the manual engine.
+  /// 0 when another thread, or this one further up, is dispatching.
+  std::size_t poll(std::size_t limit = static_cast<std::size_t>(-1));
+
+  /// Refuses what is published from now on, dispatches what was accepted, ends every subscription with
+  /// `bus_closed`, and returns when that is done (at once when called from inside a callback: the dispatcher then
+  /// completes it). Idempotent.
+  void close();
+
+  [[nodiscard]] BusSnapshot snapshot() const;
+
+ private:
+  std::shared_ptr<internal::BusCore> core_;
+};
+
+}  // namespace sharingbus
