@@ -1,0 +1,78 @@
+#include "transport/endpoint.hpp"
+
+#include <array>
+#include <boost/url/parse.hpp>
+#include <boost/url/url_view.hpp>
+#include <cctype>
+
+namespace sharingbus::transport {
+namespace {
+
+struct Scheme {
+  std::string_view spelled;
+  std::string_view name;
+  std::uint16_t default_port;
+};
+constexpr std::array kSchemes{Scheme{"grpc", "grpc", 50061}, Scheme{"grpcs", "grpcs", 443}, Scheme{"ws", "ws", 80},
+                              Scheme{"http", "ws", 80},      Scheme{"wss", "wss", 443},     Scheme{"https", "wss", 443},
+                              Scheme{"memory", "memory", 0}};
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) text.remove_prefix(1);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) text.remove_suffix(1);
+  return text;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+Error invalid(std::string_view text, std::string_view why) {
+  return {errc::invalid_endpoint, "endpoint '" + std::string(text) + "': " + std::string(why)};
+}
+
+}  // namespace
+
+std::string authority(const Endpoint& endpoint) {
+  std::string text = endpoint.host.find(':') != std::string::npos ? "[" + endpoint.host + "]" : endpoint.host;
+  if (endpoint.scheme != "memory") text += ":" + std::to_string(endpoint.port);
+  return text;
+}
+
+std::string to_string(const Endpoint& endpoint) {
+  return endpoint.scheme + "://" + authority(endpoint);
+}
+
+Result<Endpoint> parse_endpoint(std::string_view text) {
+  const std::string_view input = trimmed(text);
+  if (input.empty()) return invalid(text, "is empty");
+  const bool has_scheme = input.find("://") != std::string_view::npos;
+  const std::string url_text = has_scheme ? std::string(input) : "grpc://" + std::string(input);
+  const auto url = boost::urls::parse_uri(url_text);
+  if (!url) return invalid(text, "does not parse; expected scheme://host:port or host:port");
+
+  const std::string spelled = lower({url->scheme().data(), url->scheme().size()});
+  const Scheme* scheme = nullptr;
+  for (const Scheme& known : kSchemes) {
+    if (known.spelled == spelled) scheme = &known;
+  }
+  if (scheme == nullptr) return invalid(text, "unknown scheme '" + spelled + "'");
+  if (url->has_userinfo()) return invalid(text, "user info is not allowed");
+
+  Endpoint endpoint;
+  endpoint.scheme = scheme->name;
+  endpoint.host = url->host_type() == boost::urls::host_type::ipv6 ? std::string(url->host_ipv6_address().to_string())
+                                                                    : url->host();
+  if (endpoint.host.empty()) return invalid(text, "has no host");
+  endpoint.port = scheme->default_port;
+  if (url->has_port() && !url->port().empty()) {
+    if (url->port_number() == 0 && url->port() != "0") return invalid(text, "port is not in 0..65535");
+    endpoint.port = url->port_number();
+  }
+  if (!has_scheme && endpoint.port == 443) endpoint.scheme = "grpcs";
+  return endpoint;
+}
+
+}  // namespace sharingbus::transport
