@@ -1,0 +1,82 @@
+#include "connector/payload.hpp"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <string_view>
+#include <utility>
+
+namespace sharingbus::connector {
+namespace {
+
+namespace json = boost::json;
+
+Result<json::value> parse(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = 64;
+  json::error_code code;
+  json::value value = json::parse(text, code, {}, options);
+  if (code) return Error(errc::deserialization_failed, "payload is not JSON: " + code.message());
+  return value;
+}
+
+Result<json::value> parse_lines(std::string_view text) {
+  json::array lines;
+  std::size_t number = 0;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    auto value = parse(line);
+    if (!value) {
+      return Error(errc::deserialization_failed, "line " + std::to_string(number) + ": " + value.error().message);
+    }
+    lines.push_back(std::move(*value));
+  }
+  return json::value(std::move(lines));
+}
+
+}  // namespace
+
+std::string encoding_name(PayloadEncoding encoding) {
+  switch (encoding) {
+    case PayloadEncoding::unspecified: return "Unspecified";
+    case PayloadEncoding::json: return "Json";
+    case PayloadEncoding::raw_bytes: return "RawBytes";
+    case PayloadEncoding::arrow_ipc: return "ArrowIpc";
+    case PayloadEncoding::json_lines: return "JsonLines";
+    case PayloadEncoding::protobuf: return "Protobuf";
+    case PayloadEncoding::msgpack: return "Msgpack";
+    case PayloadEncoding::parquet: return "Parquet";
+  }
+  return std::to_string(static_cast<int>(encoding));
+}
+
+Result<json::value> to_json(const Payload& payload) {
+  switch (payload.encoding) {
+    case PayloadEncoding::json:
+    case PayloadEncoding::raw_bytes: return parse(payload.bytes);
+    case PayloadEncoding::json_lines: return parse_lines(payload.bytes);
+    default:
+      return Error(errc::unsupported_encoding, "Encoding " + encoding_name(payload.encoding) + " not yet implemented");
+  }
+}
+
+Payload from_json(const json::value& value) {
+  return {PayloadEncoding::json, json::serialize(value)};
+}
+
+std::string display_text(const Error& error) {
+  const std::string text = to_string(error);
+  if (error.is(errc::unsupported_encoding)) return "Unsupported encoding: " + text;
+  if (error.is(errc::deserialization_failed)) return "Deserialization error: " + text;
+  if (error.is(errc::serialization_failed)) return "Serialization error: " + text;
+  if (error.is(errc::timed_out) || error.is(errc::connect_timeout)) return "Timeout: " + text;
+  if (error.is(errc::closed) || error.is(errc::cancelled)) return "Connector not running: " + text;
+  if (error.is(errc::invalid_argument)) return "Invalid configuration: " + text;
+  if (error.is(errc::capacity_exceeded) || error.is(errc::handler_failed)) return "Invoke failed: " + text;
+  return "Other error: " + text;
+}
+
+}  // namespace sharingbus::connector

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "bus/base/error.hpp"
+#include "bus/base/timer.hpp"
+#include "connector/registration/backoff.hpp"
+#include "connector/registration/events.hpp"
+#include "connector/registration/reactions.hpp"
+#include "transport/messages/connector_messages.hpp"
+
+namespace sharingbus::connector {
+
+/// The times that govern a registration's life; see RunnerOptions.
+struct RegistrationTimes {
+  Duration register_timeout = std::chrono::seconds(30);
+  Duration heartbeat_interval = std::chrono::seconds(30);
+  Duration heartbeat_timeout = std::chrono::seconds(45);
+  Duration minimum_stream_life = std::chrono::seconds(10);
+  Duration drain = std::chrono::seconds(5);
+  bool reconnect = true;
+};
+
+/// The state machine of one registration (spec 2, Life of a registration): no I/O, no clock, no randomness of its own.
+/// Its owner feeds it what happened and the time, carries out the actions that it appends to `actions`, in order, and
+/// calls `tick` at `next_deadline`. One owner, one thread at a time.
+class RegistrationFsm {
+ public:
+  enum class State : std::uint8_t { idle, opening, registering, driving, draining, closing, backing_off, ended };
+
+  /// Open a stream with the register message as its first, carrying `session_token`.
+  struct OpenStream {
+    std::string session_token;
+  };
+  struct Send {
+    transport::messages::ConnectorMessage message;
+  };
+  /// Run the connector's handler, and answer on this stream.
+  struct Execute {
+    transport::messages::ExecuteRequest request;
+  };
+  /// Take no more executes; report how many still run by `in_flight_changed`.
+  struct DrainExecutes {};
+  /// Cancel what runs: the drain is over (`answer` them as failed), or the stream is.
+  struct CancelExecutes {
+    bool answer = false;
+  };
+  /// Nothing more will be sent; wait for the stream's end.
+  struct FinishStream {};
+  /// End the stream at once; wait for its end.
+  struct CancelStream {
+    Error why;
+  };
+  /// The registration is over; the last action ever.
+  struct End {
+    Error error;
+  };
+  using Action = std::variant<OpenStream, Send, Execute, DrainExecutes, CancelExecutes, FinishStream, CancelStream, End,
+                              RegistrationAttempt, Registered, RegistrationFailed, Disconnected, BackingOff,
+                              RegistrationNotice>;
+  using Actions = std::vector<Action>;
+
+  RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff);
+
+  void start(TimePoint now, Actions& actions);
+  void stream_opened(TimePoint now, Actions& actions);
+  void message(const transport::messages::ConnectorMessage& message, TimePoint now, std::int64_t unix_ms,
+               Actions& actions);
+  /// A message that could not be sent because the stream takes no more.
+  void send_failed(TimePoint now, Actions& actions);
+  void stream_closed(const Error& error, TimePoint now, std::int64_t unix_ms, Actions& actions);
+  /// Handlers that run or wait.
+  void in_flight_changed(std::size_t count, TimePoint now, Actions& actions);
+  /// Reading was paused for lack of room, or goes on: the watchdog is suspended, and starts anew.
+  void reading_paused(bool paused, TimePoint now);
+  void shutdown(TimePoint now, Actions& actions);
+  void tick(TimePoint now, std::int64_t unix_ms, Actions& actions);
+  /// When `tick` is due next, if ever.
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  [[nodiscard]] State state() const noexcept { return state_; }
+  [[nodiscard]] const DriveState& drive() const noexcept { return drive_; }
+
+ private:
+  void open(Actions& actions);
+  void register_answered(const transport::messages::RegisterResponse& response, TimePoint now, std::int64_t unix_ms,
+                         Actions& actions);
+  void end_stream(StreamOutcome outcome, Error why, TimePoint now, Actions& actions);
+  void begin_finish(TimePoint now, Actions& actions);
+  void next_attempt(TimePoint now, Actions& actions, const Error& why);
+  void end(Error error, Actions& actions);
+  void count_rejection();
+
+  const std::string address_;
+  const RegistrationTimes times_;
+  Backoff backoff_;
+
+  State state_ = State::idle;
+  bool shutdown_ = false;
+  bool registered_before_ = false;
+  /// On this stream.
+  bool registered_ = false;
+  DriveState drive_;
+  TimePoint registered_at_{};
+  std::uint64_t attempt_ = 0;
+  unsigned rejections_ = 0;
+  std::size_t in_flight_ = 0;
+  bool paused_ = false;
+  /// Why this side ends the stream, while it waits for the end.
+  std::optional<StreamOutcome> outcome_;
+  Error failure_;
+
+  TimePoint next_heartbeat_{};
+  /// Of the register wait, the drain, the close or the backoff, by state.
+  TimePoint deadline_{};
+};
+
+}  // namespace sharingbus::connector

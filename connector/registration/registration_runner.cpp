@@ -1,0 +1,400 @@
+#include "connector/registration/registration_runner.hpp"
+
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+#include <deque>
+#include <utility>
+
+#include "bus/async.hpp"
+#include "connector/registration/events.hpp"
+#include "connector/registration/execute_pool.hpp"
+#include "connector/registration/register_message.hpp"
+#include "connector/registration/registration_fsm.hpp"
+#include "transport/codec/connector_frame_decoder.hpp"
+#include "transport/codec/connector_protobuf.hpp"
+
+namespace sharingbus::connector {
+namespace {
+
+namespace asio = boost::asio;
+namespace messages = transport::messages;
+
+/// Messages other than requests that may be on their way at once, and the stream's own events beside them.
+constexpr std::uint32_t kControlWindow = 128;
+constexpr std::size_t kStreamEventReserve = 8;
+
+std::uint64_t to_ms(Duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+RegistrationTimes times_of(const RunnerOptions& options) {
+  RegistrationTimes times;
+  times.register_timeout = std::max<Duration>(3 * options.connect_timeout, std::chrono::milliseconds(3));
+  times.heartbeat_interval = options.heartbeat_interval;
+  times.heartbeat_timeout = options.heartbeat_timeout;
+  times.minimum_stream_life = options.minimum_stream_life;
+  times.drain = options.drain;
+  times.reconnect = options.reconnect;
+  return times;
+}
+
+BackoffOptions backoff_of(const RunnerOptions& options) {
+  return {to_ms(options.reconnect_delay), to_ms(options.max_backoff), to_ms(options.reconnect_jitter),
+          options.jitter_mode};
+}
+
+ExecutePool::Limits limits_of(const Registration& registration, const RunnerOptions& options) {
+  const std::size_t running = registration.config.max_concurrent_requests.value_or(options.max_concurrent_requests);
+  return {std::max<std::size_t>(running, 1), options.max_waiting_requests};
+}
+
+std::optional<messages::ConnectorMessage> message_of(const BusEvent& event) {
+  if (const auto* m = event.get_if<messages::ExecuteRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::HeartbeatRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::HeartbeatResponse>()) return *m;
+  if (const auto* m = event.get_if<messages::RegisterResponse>()) return *m;
+  if (const auto* m = event.get_if<messages::ApprovalNotification>()) return *m;
+  if (const auto* m = event.get_if<messages::CredentialsIssued>()) return *m;
+  if (const auto* m = event.get_if<messages::UnknownMessage>()) return *m;
+  if (const auto* m = event.get_if<messages::InvokeRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::InvokeResponse>()) return *m;
+  if (const auto* m = event.get_if<messages::RegisterRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::ExecuteResponse>()) return *m;
+  if (const auto* m = event.get_if<messages::WebSocketOpenRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::WebSocketOpenResponse>()) return *m;
+  if (const auto* m = event.get_if<messages::WebSocketFrame>()) return *m;
+  if (const auto* m = event.get_if<messages::WebSocketCloseRequest>()) return *m;
+  if (const auto* m = event.get_if<messages::MetricsReport>()) return *m;
+  return std::nullopt;
+}
+
+bool costs_request_credit(const messages::ConnectorMessage& message) {
+  return std::holds_alternative<messages::ExecuteRequest>(message) ||
+         std::holds_alternative<messages::InvokeRequest>(message) ||
+         std::holds_alternative<messages::WebSocketOpenRequest>(message);
+}
+
+}  // namespace
+
+/// Carries out what the state machine decides. Everything happens on `strand_`.
+class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
+ public:
+  Driver(asio::any_io_executor executor, SharingBus& bus, TimerService& timers, transport::Dialer& dialer,
+         Registration registration, const RunnerOptions& options)
+      : strand_(asio::make_strand(executor)),
+        executor_(std::move(executor)),
+        bus_(bus),
+        publisher_(bus.publisher()),
+        timers_(timers),
+        dialer_(dialer),
+        registration_(std::move(registration)),
+        options_(options),
+        endpoint_(options.endpoint().value()),
+        address_(to_string(registration_.address())),
+        source_(bus.new_source()),
+        fsm_(address_, times_of(options), Backoff(backoff_of(options), seeded_random())) {}
+
+  [[nodiscard]] const Uuid& uid() const noexcept { return uid_; }
+
+  void start(std::function<void(Error)> ended) {
+    asio::post(strand_, [self = shared_from_this(), ended = std::move(ended)]() mutable { self->begin(std::move(ended)); });
+  }
+  void shutdown() {
+    asio::post(strand_, [self = shared_from_this()] {
+      self->step([&](auto& actions) { self->fsm_.shutdown(self->timers_.now(), actions); });
+    });
+  }
+
+ private:
+  using Fsm = RegistrationFsm;
+
+  void begin(std::function<void(Error)> ended) {
+    ended_ = std::move(ended);
+    ExecutePool::Hooks hooks;
+    hooks.started = [this](const std::string& id, std::size_t bytes) {
+      publish(ExecuteStarted{id, bytes, timers_.unix_ms()});
+    };
+    hooks.finished = [this](messages::ExecuteResponse response, Duration duration, bool answerable) {
+      execute_finished(std::move(response), duration, answerable);
+    };
+    hooks.freed = [this] { return_request_credit(); };
+    pool_ = std::make_shared<ExecutePool>(strand_, executor_, registration_.connector,
+                                          limits_of(registration_, options_), timers_, std::move(hooks));
+    SubscriptionOptions subscription;
+    subscription.name = "registration " + address_;
+    subscription.filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport);
+    subscription.capacity = pool_->room() + kControlWindow + kStreamEventReserve;
+    subscription_ = subscribe_on(bus_, strand_, std::move(subscription), [weak = weak_from_this()](const Received& r) {
+      if (const auto self = weak.lock()) self->receive(r);
+    });
+    step([&](auto& actions) { fsm_.start(timers_.now(), actions); });
+  }
+
+  // What comes in.
+
+  void receive(const Received& received) {
+    if (received.closed() != nullptr) {
+      // The bus is gone: no event of the stream will come any more, so nobody can wait for its end.
+      if (link_) link_->cancel(Error(errc::closed, "the bus is closed"));
+      stream_closed(Error(errc::closed, "the bus is closed"));
+      return step([&](auto& actions) { fsm_.shutdown(timers_.now(), actions); });
+    }
+    const EventRef* event = received.event();
+    if (event == nullptr || link_ == nullptr || (*event)->source() != link_->id()) return;
+    if (const auto* closed = (*event)->get_if<transport::StreamClosed>()) return stream_closed(closed->error);
+    if ((*event)->is<transport::StreamOpened>()) {
+      return step([&](auto& actions) { fsm_.stream_opened(timers_.now(), actions); });
+    }
+    if ((*event)->is<transport::StreamWritable>()) {
+      blocked_ = false;
+      return flush();
+    }
+    if (const auto message = message_of(**event)) message_received(*message);
+  }
+
+  void message_received(const messages::ConnectorMessage& message) {
+    const bool execute = std::holds_alternative<messages::ExecuteRequest>(message);
+    if (costs_request_credit(message)) {
+      --request_credit_;
+    } else {
+      link_->grant({0, 1});
+    }
+    const bool was_driving = driving();
+    step([&](auto& actions) { fsm_.message(message, timers_.now(), timers_.unix_ms(), actions); });
+    // Requests that started nothing, and those that came before the registration was complete, give back their place.
+    if (costs_request_credit(message) && (!execute || !was_driving)) return_request_credit();
+    if (request_credit_ == 0) fsm_.reading_paused(true, timers_.now());
+  }
+
+  void stream_closed(const Error& error) {
+    if (link_ == nullptr) return;
+    link_.reset();
+    outbox_.clear();
+    blocked_ = false;
+    finishing_ = false;
+    owed_credit_ = 0;
+    step([&](auto& actions) { fsm_.stream_closed(error, timers_.now(), timers_.unix_ms(), actions); });
+  }
+
+  void execute_finished(messages::ExecuteResponse response, Duration duration, bool answerable) {
+    const bool sent = answerable && link_ != nullptr;
+    if (response.payload.size() > options_.limits.max_outbound_bytes) {
+      const Error too_large(errc::message_too_large,
+                            "result of " + std::to_string(response.payload.size()) + " bytes exceeds the limit of " +
+                                std::to_string(options_.limits.max_outbound_bytes));
+      response = make_execute_response(std::move(response.request_id), too_large, duration);
+    }
+    ExecuteFinished finished;
+    finished.request_id = response.request_id;
+    finished.success = sent && response.success;
+    finished.bytes_out = finished.success ? response.payload.size() : 0;
+    finished.duration = duration;
+    finished.error = sent ? response.error : "the stream ended before the answer";
+    if (sent) send(std::move(response));
+    publish(std::move(finished));
+    return_request_credit();
+    if (answerable) step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
+    end_if_idle();
+  }
+
+  /// While answers wait for room in the link their requests keep their places, which bounds the outbox.
+  void return_request_credit() {
+    if (link_ == nullptr) return;
+    ++owed_credit_;
+    if (!outbox_.empty()) return;
+    const std::size_t credit = std::exchange(owed_credit_, 0);
+    request_credit_ += credit;
+    link_->grant({static_cast<std::uint32_t>(credit), 0});
+    fsm_.reading_paused(false, timers_.now());
+  }
+
+  [[nodiscard]] bool driving() const { return fsm_.state() == Fsm::State::driving || fsm_.state() == Fsm::State::draining; }
+
+  // What the state machine wants.
+
+  /// Runs one input of the state machine and carries out its actions. Inputs that come while actions are carried out
+  /// are taken as they come: the actions already decided go first.
+  template <class Input>
+  void step(Input&& input) {
+    Fsm::Actions actions;
+    input(actions);
+    for (auto& action : actions) pending_.push_back(std::move(action));
+    if (std::exchange(stepping_, true)) return;
+    while (!pending_.empty()) {
+      Fsm::Action action = std::move(pending_.front());
+      pending_.pop_front();
+      std::visit([this](auto&& a) { perform(std::forward<decltype(a)>(a)); }, std::move(action));
+    }
+    stepping_ = false;
+    arm_timer();
+    end_if_idle();
+  }
+
+  void perform(Fsm::OpenStream&& open) {
+    pool_->reopen();
+    transport::StreamOptions stream;
+    stream.publisher = publisher_;
+    stream.decoder = decoder_;
+    stream.id = bus_.new_source();
+    stream.routing.connector_uid = uid_;
+    stream.routing.connector_id = address_;
+    stream.routing.address = address_;
+    stream.initial_credit = {static_cast<std::uint32_t>(pool_->room()), kControlWindow};
+    stream.limits = options_.limits;
+    stream.connect_timeout = options_.connect_timeout;
+    request_credit_ = pool_->room();
+    messages::ConnectorMessage hello = make_register_request(registration_, open.session_token, endpoint_);
+    link_ = dialer_.open(std::move(stream), transport::encode_connector_message(hello));
+  }
+
+  void perform(Fsm::Send&& send_action) { send(std::move(send_action.message)); }
+  void perform(Fsm::Execute&& execute) {
+    pool_->submit(std::move(execute.request));
+    step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
+  }
+  void perform(Fsm::DrainExecutes&&) {
+    pool_->drain();
+    step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
+  }
+  void perform(Fsm::CancelExecutes&& cancel) { pool_->cancel_all(cancel.answer); }
+  void perform(Fsm::FinishStream&&) {
+    finishing_ = true;
+    flush();
+  }
+  void perform(Fsm::CancelStream&& cancel) {
+    outbox_.clear();
+    if (link_) link_->cancel(std::move(cancel.why));
+  }
+  void perform(Fsm::End&& end) { end_error_ = std::move(end.error); }
+  template <class Event>
+  void perform(Event&& event) {
+    publish(std::forward<Event>(event));
+  }
+
+  // Sending.
+
+  void send(messages::ConnectorMessage message) {
+    if (link_ == nullptr) return;
+    outbox_.push_back(transport::encode_connector_message(message));
+    flush();
+  }
+
+  /// The outbox holds what the link had no room for: answers, each of which holds back a request's credit, and
+  /// heartbeats.
+  void flush() {
+    const bool waited = !outbox_.empty();
+    while (!blocked_ && !outbox_.empty() && link_) {
+      switch (link_->send(outbox_.front())) {
+        case transport::SendStatus::queued: outbox_.pop_front(); break;
+        case transport::SendStatus::full: blocked_ = true; return;
+        case transport::SendStatus::too_large:
+          publish(RegistrationNotice{address_, "message of " + std::to_string(outbox_.front().size()) +
+                                                   " bytes exceeds the outbound limit and was not sent"});
+          outbox_.pop_front();
+          break;
+        case transport::SendStatus::closed:
+          outbox_.clear();
+          step([&](auto& actions) { fsm_.send_failed(timers_.now(), actions); });
+          return;
+      }
+    }
+    if (waited && outbox_.empty() && owed_credit_ != 0) {
+      --owed_credit_;
+      return_request_credit();
+    }
+    if (finishing_ && outbox_.empty() && link_) {
+      finishing_ = false;
+      link_->finish();
+    }
+  }
+
+  template <class Event>
+  void publish(Event event) {
+    Routing routing = routing_for<Event>();
+    routing.connector_uid = uid_;
+    routing.connector_id = address_;
+    routing.address = address_;
+    publisher_.publish(std::move(event), std::move(routing), EventOrigin::connector, source_);
+  }
+
+  // Time and the end.
+
+  void arm_timer() {
+    const auto deadline = fsm_.next_deadline();
+    // A timer that is armed for earlier serves too: it looks again when it fires.
+    if (!deadline || (timer_ && armed_for_ <= *deadline)) return;
+    if (timer_) timers_.cancel(*timer_);
+    armed_for_ = *deadline;
+    timer_ = timers_.schedule_at(*deadline, [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) asio::post(self->strand_, [self] { self->timer_fired(); });
+    });
+  }
+
+  void timer_fired() {
+    if (timer_ && timers_.now() < armed_for_) return;
+    timer_.reset();
+    step([&](auto& actions) { fsm_.tick(timers_.now(), timers_.unix_ms(), actions); });
+  }
+
+  /// Nothing is left once the stream is closed and every handler has returned.
+  void end_if_idle() {
+    if (!end_error_ || stepping_ || link_ != nullptr || pool_->running() != 0 || !ended_) return;
+    if (timer_) timers_.cancel(*timer_);
+    subscription_ = {};
+    publish(RegistrationEnded{address_, *end_error_});
+    // Posted, because the callback may let this go while its frames are still on the stack.
+    asio::post(strand_, [self = shared_from_this(), ended = std::exchange(ended_, nullptr)] { ended(*self->end_error_); });
+  }
+
+  const asio::strand<asio::any_io_executor> strand_;
+  const asio::any_io_executor executor_;
+  SharingBus& bus_;
+  const Publisher publisher_;
+  TimerService& timers_;
+  transport::Dialer& dialer_;
+  const Registration registration_;
+  const RunnerOptions options_;
+  const transport::Endpoint endpoint_;
+  const std::string address_;
+  const Uuid uid_ = random_uuid();
+  const std::uint64_t source_;
+  const std::shared_ptr<const transport::FrameDecoder> decoder_ = std::make_shared<transport::ConnectorFrameDecoder>();
+
+  RegistrationFsm fsm_;
+  std::deque<Fsm::Action> pending_;
+  bool stepping_ = false;
+  std::shared_ptr<ExecutePool> pool_;
+  std::shared_ptr<transport::Link> link_;
+  std::size_t request_credit_ = 0;
+  std::size_t owed_credit_ = 0;
+  std::deque<std::string> outbox_;
+  bool blocked_ = false;
+  bool finishing_ = false;
+  std::optional<TimerId> timer_;
+  TimePoint armed_for_{};
+  std::optional<Error> end_error_;
+  std::function<void(Error)> ended_;
+  CallbackSubscription subscription_;
+};
+
+RegistrationRunner::RegistrationRunner(asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
+                                       transport::Dialer& dialer, Registration registration,
+                                       const RunnerOptions& options)
+    : driver_(std::make_shared<Driver>(std::move(executor), bus, timers, dialer, std::move(registration), options)) {}
+
+RegistrationRunner::~RegistrationRunner() = default;
+
+const Uuid& RegistrationRunner::uid() const noexcept {
+  return driver_->uid();
+}
+
+void RegistrationRunner::start(std::function<void(Error)> ended) {
+  driver_->start(std::move(ended));
+}
+
+void RegistrationRunner::shutdown() {
+  driver_->shutdown();
+}
+
+}  // namespace sharingbus::connector
