@@ -39,7 +39,7 @@ asio::awaitable<Result<Payload>> Connector::execute_payload(Payload payload, std
   if (!value) co_return std::move(value).error();
   auto answer = co_await execute_with_context(std::move(*value), std::move(capability), std::move(context));
   if (!answer) co_return std::move(answer).error();
-  co_return from_json(*answer);
+  co_return encode_json(*answer);
 }
 
 std::shared_ptr<Connector> make_connector(std::string type, Handler handler) {

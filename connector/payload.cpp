@@ -1,9 +1,15 @@
 #include "connector/payload.hpp"
 
-#include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
+#include <cmath>
 #include <string_view>
 #include <utility>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "transport/codec/utf8.hpp"
 
 namespace sharingbus::connector {
 namespace {
@@ -37,6 +43,22 @@ Result<json::value> parse_lines(std::string_view text) {
   return json::value(std::move(lines));
 }
 
+/// What in `value` JSON can not say; null when it can say all of it.
+const char* unencodable(const json::value& value, int depth) {
+  if (depth > 128) return "it is nested too deep";
+  if (const auto* text = value.if_string()) return transport::is_valid_utf8(*text) ? nullptr : "a text is not UTF-8";
+  if (const auto* number = value.if_double()) return std::isfinite(*number) ? nullptr : "a number is not finite";
+  const char* what = nullptr;
+  if (const auto* array = value.if_array()) {
+    for (auto it = array->begin(); it != array->end() && what == nullptr; ++it) what = unencodable(*it, depth + 1);
+  } else if (const auto* object = value.if_object()) {
+    for (auto it = object->begin(); it != object->end() && what == nullptr; ++it) {
+      what = transport::is_valid_utf8(it->key()) ? unencodable(it->value(), depth + 1) : "a key is not UTF-8";
+    }
+  }
+  return what;
+}
+
 }  // namespace
 
 std::string encoding_name(PayloadEncoding encoding) {
@@ -65,6 +87,13 @@ Result<json::value> to_json(const Payload& payload) {
 
 Payload from_json(const json::value& value) {
   return {PayloadEncoding::json, json::serialize(value)};
+}
+
+Result<Payload> encode_json(const json::value& value) {
+  if (const char* what = unencodable(value, 0)) {
+    return Error(errc::serialization_failed, std::string("result is not JSON: ") + what);
+  }
+  return from_json(value);
 }
 
 std::string display_text(const Error& error) {

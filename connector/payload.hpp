@@ -25,8 +25,11 @@ struct Payload {
 /// non-empty lines. Errors: `deserialization_failed`, `unsupported_encoding` for all other encodings, by name.
 /// (protocol-connector §5.5.) Nesting is limited to 64.
 [[nodiscard]] Result<boost::json::value> to_json(const Payload& payload);
-/// Encoding JSON.
+/// Encoding JSON; the value is taken to be one that JSON can say.
 [[nodiscard]] Payload from_json(const boost::json::value& value);
+/// The same for a value of unknown making. Errors: `serialization_failed` for numbers that are not finite, text that is
+/// not UTF-8, and nesting beyond 128, where common parsers give up.
+[[nodiscard]] Result<Payload> encode_json(const boost::json::value& value);
 
 /// The name as in error texts: `ArrowIpc`, `Unspecified`, …
 [[nodiscard]] std::string encoding_name(PayloadEncoding encoding);

@@ -1,9 +1,11 @@
 #include "transport/endpoint.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
-#include <cctype>
 
 namespace sharingbus::transport {
 namespace {
@@ -18,15 +20,25 @@ constexpr std::array kSchemes{Scheme{"grpc", "grpc", 50061}, Scheme{"grpcs", "gr
                               Scheme{"memory", "memory", 0}};
 
 std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0) text.remove_prefix(1);
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) text.remove_suffix(1);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0)
+    text.remove_prefix(1);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0)
+    text.remove_suffix(1);
   return text;
 }
 
 std::string lower(std::string_view text) {
   std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : result)
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return result;
+}
+
+/// Letters, digits and `-._`: what needs no escaping anywhere, so that an endpoint's text always reads back.
+bool plain(std::string_view host) {
+  return std::all_of(host.begin(), host.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' || c == '_';
+  });
 }
 
 Error invalid(std::string_view text, std::string_view why) {
@@ -53,6 +65,10 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   const auto url = boost::urls::parse_uri(url_text);
   if (!url) return invalid(text, "does not parse; expected scheme://host:port or host:port");
 
+  // Boost 1.81 lets "host:-1" pass, as an empty port and a path that touches it.
+  const auto path = url->encoded_path();
+  if (!path.empty() && path.front() != '/') return invalid(text, "port is not in 0..65535");
+
   const std::string spelled = lower({url->scheme().data(), url->scheme().size()});
   const Scheme* scheme = nullptr;
   for (const Scheme& known : kSchemes) {
@@ -63,12 +79,16 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
 
   Endpoint endpoint;
   endpoint.scheme = scheme->name;
-  endpoint.host = url->host_type() == boost::urls::host_type::ipv6 ? std::string(url->host_ipv6_address().to_string())
-                                                                    : url->host();
+  const bool ipv6 = url->host_type() == boost::urls::host_type::ipv6;
+  endpoint.host = ipv6 ? std::string(url->host_ipv6_address().to_string()) : url->host();
   if (endpoint.host.empty()) return invalid(text, "has no host");
+  if (!ipv6 && !plain(endpoint.host)) return invalid(text, "the host is no name and no address");
   endpoint.port = scheme->default_port;
   if (url->has_port() && !url->port().empty()) {
-    if (url->port_number() == 0 && url->port() != "0") return invalid(text, "port is not in 0..65535");
+    if (scheme->name == "memory") return invalid(text, "this scheme has no ports");
+    if (url->port_number() == 0 && url->port().find_first_not_of('0') != std::string_view::npos) {
+      return invalid(text, "port is not in 0..65535");
+    }
     endpoint.port = url->port_number();
   }
   if (!has_scheme && endpoint.port == 443) endpoint.scheme = "grpcs";

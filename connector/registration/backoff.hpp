@@ -35,7 +35,7 @@ class Backoff {
 
   /// The wait in ms before attempt `attempt` (from 1).
   std::uint64_t delay_ms(std::uint64_t attempt);
-  /// After a success: `decorrelated` starts over.
+  /// With the attempts: `decorrelated` starts over.
   void reset() noexcept { previous_ms_ = 0; }
 
  private:

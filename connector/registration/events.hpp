@@ -8,7 +8,8 @@
 #include "bus/base/timer.hpp"
 #include "bus/event.hpp"
 
-/// What a registration does, as bus events of origin `connector`: routing has its uid as `connector_uid` and its address.
+/// What a registration does, as bus events of origin `connector`; routing has its uid as `connector_uid`, and its
+/// address.
 namespace sharingbus::connector {
 
 /// A stream is being opened.
@@ -26,6 +27,15 @@ struct Registered {
   std::string arn;
   /// True for the second and later times.
   bool again = false;
+  std::int64_t at_unix_ms = 0;
+};
+
+/// The gateway said yes again on the same stream.
+struct RegistrationRenewed {
+  static constexpr std::string_view event_name = "registration.renewed";
+  static constexpr EventKind event_kind = EventKind::registration;
+  std::string address;
+  std::string arn;
   std::int64_t at_unix_ms = 0;
 };
 
@@ -65,6 +75,7 @@ struct RegistrationNotice {
   static constexpr EventKind event_kind = EventKind::registration;
   std::string address;
   std::string text;
+  bool warn = false;
 };
 
 /// The registration is over for good.

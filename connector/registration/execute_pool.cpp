@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "transport/codec/utf8.hpp"
+
 namespace sharingbus::connector {
 namespace {
 
@@ -46,7 +48,8 @@ messages::ExecuteResponse make_execute_response(std::string request_id, const Re
     response.payload = result->bytes;
     response.payload_encoding = result->encoding;
   } else {
-    response.error = display_text(result.error());
+    // Whatever a handler threw goes into JSON, which must be UTF-8.
+    response.error = transport::to_valid_utf8(display_text(result.error()));
     response.payload_encoding = PayloadEncoding::json;
     response.payload = from_json(boost::json::object{{"error", response.error}, {"success", false}}).bytes;
   }

@@ -87,7 +87,9 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
   }
 
   void run(std::function<void(Error)> done) {
-    std::vector<std::shared_ptr<RegistrationRunner>> runners;
+    // `done` may let the runner go on another thread while this one is still here.
+    const auto alive = shared_from_this();
+    std::vector<std::pair<std::size_t, std::shared_ptr<RegistrationRunner>>> runners;
     {
       const std::scoped_lock lock(mutex_);
       if (running_) return post(std::move(done), Error(errc::already_running, "the runner is running"));
@@ -96,18 +98,16 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
         warn("run with nothing registered");
         return post(std::move(done), {});
       }
+      for (std::size_t i = 0; i < entries_.size(); ++i) {
+        if (make_runner(entries_[i])) runners.emplace_back(i, entries_[i].runner);
+      }
+      if (runners.empty()) return post(std::move(done), {});
       running_ = true;
       done_ = std::move(done);
-      left_ = entries_.size();
-      for (Entry& entry : entries_) {
-        entry.ended.reset();
-        entry.runner = std::make_shared<RegistrationRunner>(executor, bus_, timers_, dialer_, entry.registration, options_);
-        metrics_.watch(entry.runner->uid());
-        runners.push_back(entry.runner);
-      }
+      left_ = runners.size();
     }
-    for (std::size_t i = 0; i < runners.size(); ++i) {
-      runners[i]->start([self = shared_from_this(), i](Error error) { self->ended(i, std::move(error)); });
+    for (const auto& [index, runner] : runners) {
+      runner->start([alive, i = index](Error error) { alive->ended(i, std::move(error)); });
     }
     signal->listen([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->shutdown_all();
@@ -152,6 +152,27 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     return std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
   }
 
+  /// False when the connector threw: that registration has ended then, the others have not.
+  bool make_runner(Entry& entry) {
+    entry.ended.reset();
+    entry.runner.reset();
+    std::string why = "something that is no std::exception";
+    try {
+      entry.runner =
+          std::make_shared<RegistrationRunner>(executor, bus_, timers_, dialer_, entry.registration, options_);
+    } catch (const std::exception& e) {
+      why = e.what();
+    } catch (...) {
+    }
+    if (entry.runner) {
+      metrics_.watch(entry.runner->uid());
+    } else {
+      entry.ended = Error(errc::handler_failed, "the connector failed to name its type: " + why);
+      warn("registration " + to_string(entry.key) + ": " + entry.ended->message);
+    }
+    return entry.runner != nullptr;
+  }
+
   void post(std::function<void(Error)> done, Error error) const {
     asio::post(executor, [done = std::move(done), error = std::move(error)] { done(error); });
   }
@@ -173,7 +194,9 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     {
       const std::scoped_lock lock(mutex_);
       if (!running_) return;
-      for (const Entry& entry : entries_) runners.push_back(entry.runner);
+      for (const Entry& entry : entries_) {
+        if (entry.runner) runners.push_back(entry.runner);
+      }
     }
     for (const auto& runner : runners) runner->shutdown();
   }

@@ -18,6 +18,9 @@
 
 namespace sharingbus::connector {
 
+/// More requests of one registration than this can neither run nor wait.
+inline constexpr std::size_t kMostRequests = 1'000'000;
+
 /// How a runner keeps its registrations alive. Designated initialisers are the builder. (Spec 3, Options.)
 struct RunnerOptions {
   /// Where the gateway is, `host:port` or a URL; `main` makes the dialer from it.
@@ -34,7 +37,7 @@ struct RunnerOptions {
   JitterMode jitter_mode = JitterMode::equal;
   /// Handlers of one registration that may run at once; 0 is taken as 1.
   std::size_t max_concurrent_requests = 100;
-  /// Requests of one registration that may wait for their turn; beyond that its stream is not read.
+  /// Requests of one registration that may wait for their turn, at least 1; beyond that its stream is not read.
   std::size_t max_waiting_requests = 1024;
   Duration heartbeat_interval = std::chrono::seconds(30);
   /// Without a heartbeat response for longer than this the stream is given up. Should exceed the interval.
@@ -56,23 +59,23 @@ struct RunnerOptions {
 struct RegistrationConfig {
   std::string tenant = "default";
   /// Names the registration in its key; on the wire stands the connector's own type.
-  std::string type;
-  std::string instance;
+  std::string type{};
+  std::string instance{};
   /// JWT; empty: anonymous.
-  std::string auth_token;
+  std::string auth_token{};
   /// Empty: the sanitised instance.
-  std::string display_name;
-  std::vector<std::string> tags;
+  std::string display_name{};
+  std::vector<std::string> tags{};
   /// Merged with the runtime's own facts (`sdk.…`); these keys win.
-  Context metadata;
+  Context metadata{};
   /// Overrides the runner's limit.
-  std::optional<std::size_t> max_concurrent_requests;
+  std::optional<std::size_t> max_concurrent_requests{};
 };
 
 /// A connector and who it is.
 struct Registration {
-  RegistrationConfig config;
-  std::shared_ptr<Connector> connector;
+  RegistrationConfig config{};
+  std::shared_ptr<Connector> connector{};
 
   /// The raw triple of the config: what identifies a registration within a runner.
   [[nodiscard]] Address key() const { return {config.tenant, config.type, config.instance}; }

@@ -35,7 +35,8 @@ Context runtime_facts(const transport::Endpoint& endpoint) {
   utsname names{};
   if (::uname(&names) == 0) {
     std::string os(static_cast<const char*>(names.sysname));
-    std::transform(os.begin(), os.end(), os.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+    std::transform(os.begin(), os.end(), os.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     facts.emplace("sdk.os", os);
     facts.emplace("sdk.arch", static_cast<const char*>(names.machine));
     facts.emplace("sdk.hostname", static_cast<const char*>(names.nodename));
@@ -53,8 +54,9 @@ void add_tool_schemas(messages::ConnectorCapabilities& capabilities) {
     json::error_code code;
     json::value parameters = json::parse(task.input_schema_json, code);
     if (code) parameters = nullptr;
-    schemas.push_back(
-        json::object{{"name", task.task_type_id}, {"description", task.description}, {"parameters", std::move(parameters)}});
+    schemas.push_back(json::object{{"name", task.task_type_id},
+                                   {"description", task.description},
+                                   {"parameters", std::move(parameters)}});
   }
   capabilities.metadata.emplace("tool_schemas", json::serialize(schemas));
 }

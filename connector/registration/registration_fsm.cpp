@@ -11,8 +11,9 @@ namespace messages = transport::messages;
 /// How long a peer may take to finish its side before the stream is cancelled.
 constexpr Duration kFinishTimeout = std::chrono::seconds(1);
 
+/// The statuses of §4.8 that speak of our tokens or our message; all others are transient.
 bool counts_as_rejection(const Error& error) {
-  return error.is(errc::unauthenticated) || error.is(errc::rejected) || error.is(errc::invalid_argument);
+  return error.is(errc::unauthenticated) || error.is(errc::invalid_argument) || error.is(errc::malformed_frame);
 }
 
 }  // namespace
@@ -55,8 +56,18 @@ void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoi
   ReactionSink sink;
   sink.send = [&](messages::ConnectorMessage reply) { actions.push_back(Send{std::move(reply)}); };
   sink.execute = [&](messages::ExecuteRequest request) { actions.push_back(Execute{std::move(request)}); };
-  sink.notice = [&](bool, std::string text) { actions.push_back(RegistrationNotice{address_, std::move(text)}); };
+  sink.notice = [&](bool warn, std::string text) {
+    actions.push_back(RegistrationNotice{address_, std::move(text), warn});
+  };
   const auto outcome = react(message, drive_, sink, now, unix_ms);
+  if (const auto* response = std::get_if<messages::RegisterResponse>(&message)) {
+    if (!response->success) {
+      count_rejection();
+    } else {
+      rejections_ = 0;
+      actions.push_back(RegistrationRenewed{address_, response->connector_arn, unix_ms});
+    }
+  }
   if (outcome && state_ == State::driving) {
     end_stream(*outcome, Error(errc::rejected, "ended by the connector after a rejection"), now, actions);
   }
@@ -74,7 +85,6 @@ void RegistrationFsm::register_answered(const messages::RegisterResponse& respon
     return;
   }
   rejections_ = 0;
-  backoff_.reset();
   registered_ = true;
   if (!response.session_token.empty()) drive_.session_token = response.session_token;
   drive_.last_connected_unix_ms = unix_ms;
@@ -115,7 +125,10 @@ void RegistrationFsm::stream_closed(const Error& error, TimePoint now, std::int6
     const StreamOutcome outcome = outcome_.value_or(by_peer);
     actions.push_back(CancelExecutes{});
     actions.push_back(Disconnected{address_, std::string(to_string(outcome)), error, unix_ms});
-    if (now - registered_at_ >= times_.minimum_stream_life || drive_.heartbeat_answered) attempt_ = 0;
+    if (now - registered_at_ >= times_.minimum_stream_life || drive_.heartbeat_answered) {
+      attempt_ = 0;
+      backoff_.reset();
+    }
     in_flight_ = 0;
     if (shutdown_) return end({}, actions);
     return next_attempt(now, actions, Error(errc::stream_failed, std::string(to_string(outcome))));

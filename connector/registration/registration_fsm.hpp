@@ -60,8 +60,8 @@ class RegistrationFsm {
     Error error;
   };
   using Action = std::variant<OpenStream, Send, Execute, DrainExecutes, CancelExecutes, FinishStream, CancelStream, End,
-                              RegistrationAttempt, Registered, RegistrationFailed, Disconnected, BackingOff,
-                              RegistrationNotice>;
+                              RegistrationAttempt, Registered, RegistrationRenewed, RegistrationFailed, Disconnected,
+                              BackingOff, RegistrationNotice>;
   using Actions = std::vector<Action>;
 
   RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff);

@@ -42,6 +42,8 @@ class RegistrationMetricsObserver::Table {
       m.last_connected_at_ms = registered->at_unix_ms;
       m.current_backoff_ms = 0;
       if (registered->again) ++m.successful_reconnects;
+    } else if (const auto* renewed = event.get_if<RegistrationRenewed>()) {
+      m.last_connected_at_ms = renewed->at_unix_ms;
     } else if (const auto* disconnected = event.get_if<Disconnected>()) {
       ++m.total_disconnects;
       m.last_disconnected_at_ms = disconnected->at_unix_ms;

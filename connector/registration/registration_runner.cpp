@@ -1,8 +1,8 @@
 #include "connector/registration/registration_runner.hpp"
 
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -28,13 +28,18 @@ std::uint64_t to_ms(Duration duration) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
+/// "Never" spelled as a huge duration must not overflow when it is added to a time.
+Duration bounded(Duration duration) {
+  return std::min<Duration>(duration, std::chrono::hours(24 * 365));
+}
+
 RegistrationTimes times_of(const RunnerOptions& options) {
   RegistrationTimes times;
-  times.register_timeout = std::max<Duration>(3 * options.connect_timeout, std::chrono::milliseconds(3));
-  times.heartbeat_interval = options.heartbeat_interval;
-  times.heartbeat_timeout = options.heartbeat_timeout;
-  times.minimum_stream_life = options.minimum_stream_life;
-  times.drain = options.drain;
+  times.register_timeout = std::max<Duration>(3 * bounded(options.connect_timeout), std::chrono::milliseconds(3));
+  times.heartbeat_interval = bounded(options.heartbeat_interval);
+  times.heartbeat_timeout = bounded(options.heartbeat_timeout);
+  times.minimum_stream_life = bounded(options.minimum_stream_life);
+  times.drain = bounded(options.drain);
   times.reconnect = options.reconnect;
   return times;
 }
@@ -46,7 +51,8 @@ BackoffOptions backoff_of(const RunnerOptions& options) {
 
 ExecutePool::Limits limits_of(const Registration& registration, const RunnerOptions& options) {
   const std::size_t running = registration.config.max_concurrent_requests.value_or(options.max_concurrent_requests);
-  return {std::max<std::size_t>(running, 1), options.max_waiting_requests};
+  return {std::clamp<std::size_t>(running, 1, kMostRequests),
+          std::clamp<std::size_t>(options.max_waiting_requests, 1, kMostRequests)};
 }
 
 std::optional<messages::ConnectorMessage> message_of(const BusEvent& event) {
@@ -98,10 +104,12 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
   [[nodiscard]] const Uuid& uid() const noexcept { return uid_; }
 
   void start(std::function<void(Error)> ended) {
-    asio::post(strand_, [self = shared_from_this(), ended = std::move(ended)]() mutable { self->begin(std::move(ended)); });
+    asio::post(strand_,
+               [self = shared_from_this(), ended = std::move(ended)]() mutable { self->begin(std::move(ended)); });
   }
   void shutdown() {
     asio::post(strand_, [self = shared_from_this()] {
+      if (self->over_) return;
       self->step([&](auto& actions) { self->fsm_.shutdown(self->timers_.now(), actions); });
     });
   }
@@ -118,7 +126,7 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     hooks.finished = [this](messages::ExecuteResponse response, Duration duration, bool answerable) {
       execute_finished(std::move(response), duration, answerable);
     };
-    hooks.freed = [this] { return_request_credit(); };
+    hooks.freed = [this] { end_if_idle(); };
     pool_ = std::make_shared<ExecutePool>(strand_, executor_, registration_.connector,
                                           limits_of(registration_, options_), timers_, std::move(hooks));
     SubscriptionOptions subscription;
@@ -136,9 +144,12 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
   void receive(const Received& received) {
     if (received.closed() != nullptr) {
       // The bus is gone: no event of the stream will come any more, so nobody can wait for its end.
-      if (link_) link_->cancel(Error(errc::closed, "the bus is closed"));
-      stream_closed(Error(errc::closed, "the bus is closed"));
+      abandon_stream(Error(errc::closed, "the bus is closed"));
       return step([&](auto& actions) { fsm_.shutdown(timers_.now(), actions); });
+    }
+    if (received.gap() != nullptr) {
+      // Never by credit, but a bus that gave events up under pressure may have given up any, the stream's end too.
+      return abandon_stream(Error(errc::internal, "the bus lost events of the stream"));
     }
     const EventRef* event = received.event();
     if (event == nullptr || link_ == nullptr || (*event)->source() != link_->id()) return;
@@ -148,23 +159,28 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     }
     if ((*event)->is<transport::StreamWritable>()) {
       blocked_ = false;
-      return flush();
+      // The peer reads, so it lives, even if nothing can be read from it before it has taken what waits here.
+      if (request_credit_ == 0) fsm_.reading_paused(true, timers_.now());
+      flush();
+      return watch_reading();
     }
     if (const auto message = message_of(**event)) message_received(*message);
   }
 
   void message_received(const messages::ConnectorMessage& message) {
-    const bool execute = std::holds_alternative<messages::ExecuteRequest>(message);
-    if (costs_request_credit(message)) {
-      --request_credit_;
-    } else {
-      link_->grant({0, 1});
-    }
-    const bool was_driving = driving();
+    const bool request = costs_request_credit(message);
+    // These keep their place until they are answered; all others give it back.
+    const bool starts_work = std::holds_alternative<messages::ExecuteRequest>(message) && driving();
+    if (request) --request_credit_;
     step([&](auto& actions) { fsm_.message(message, timers_.now(), timers_.unix_ms(), actions); });
-    // Requests that started nothing, and those that came before the registration was complete, give back their place.
-    if (costs_request_credit(message) && (!execute || !was_driving)) return_request_credit();
-    if (request_credit_ == 0) fsm_.reading_paused(true, timers_.now());
+    if (!starts_work) return_credit(request ? transport::Credit{1, 0} : transport::Credit{0, 1});
+    watch_reading();
+  }
+
+  /// Goes on without hearing the stream's own end.
+  void abandon_stream(const Error& why) {
+    if (link_) link_->cancel(why);
+    stream_closed(why);
   }
 
   void stream_closed(const Error& error) {
@@ -172,18 +188,21 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     link_.reset();
     outbox_.clear();
     blocked_ = false;
+    heartbeat_waits_ = false;
     finishing_ = false;
-    owed_credit_ = 0;
+    owed_ = {};
     step([&](auto& actions) { fsm_.stream_closed(error, timers_.now(), timers_.unix_ms(), actions); });
   }
 
   void execute_finished(messages::ExecuteResponse response, Duration duration, bool answerable) {
     const bool sent = answerable && link_ != nullptr;
-    if (response.payload.size() > options_.limits.max_outbound_bytes) {
-      const Error too_large(errc::message_too_large,
-                            "result of " + std::to_string(response.payload.size()) + " bytes exceeds the limit of " +
-                                std::to_string(options_.limits.max_outbound_bytes));
+    std::string frame = sent ? transport::encode_connector_message(response) : std::string();
+    if (const std::size_t limit = options_.limits.max_outbound_bytes; sent && (frame.empty() || frame.size() > limit)) {
+      const Error too_large(errc::message_too_large, "result of " + std::to_string(response.payload.size()) +
+                                                         " bytes exceeds the limit of " + std::to_string(limit) +
+                                                         " for a message");
       response = make_execute_response(std::move(response.request_id), too_large, duration);
+      frame = transport::encode_connector_message(response);
     }
     ExecuteFinished finished;
     finished.request_id = response.request_id;
@@ -191,25 +210,34 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     finished.bytes_out = finished.success ? response.payload.size() : 0;
     finished.duration = duration;
     finished.error = sent ? response.error : "the stream ended before the answer";
-    if (sent) send(std::move(response));
+    if (sent) send(std::move(frame));
     publish(std::move(finished));
-    return_request_credit();
+    return_credit({1, 0});
     if (answerable) step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
     end_if_idle();
   }
 
-  /// While answers wait for room in the link their requests keep their places, which bounds the outbox.
-  void return_request_credit() {
+  /// While answers wait for room in the link, what they answer keeps its place, which bounds the outbox.
+  void return_credit(transport::Credit credit) {
     if (link_ == nullptr) return;
-    ++owed_credit_;
-    if (!outbox_.empty()) return;
-    const std::size_t credit = std::exchange(owed_credit_, 0);
-    request_credit_ += credit;
-    link_->grant({static_cast<std::uint32_t>(credit), 0});
-    fsm_.reading_paused(false, timers_.now());
+    owed_.requests += credit.requests;
+    owed_.controls += credit.controls;
+    if (outbox_.empty() && owed_ != transport::Credit{}) {
+      request_credit_ += owed_.requests;
+      link_->grant(std::exchange(owed_, {}));
+    }
+    watch_reading();
   }
 
-  [[nodiscard]] bool driving() const { return fsm_.state() == Fsm::State::driving || fsm_.state() == Fsm::State::draining; }
+  /// The watchdog rests while reading is paused for want of room, but not while it is the peer who reads nothing.
+  void watch_reading() {
+    fsm_.reading_paused(request_credit_ == 0 && owed_.requests == 0, timers_.now());
+    if (!stepping_) arm_timer();
+  }
+
+  [[nodiscard]] bool driving() const {
+    return fsm_.state() == Fsm::State::driving || fsm_.state() == Fsm::State::draining;
+  }
 
   // What the state machine wants.
 
@@ -244,11 +272,33 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     stream.limits = options_.limits;
     stream.connect_timeout = options_.connect_timeout;
     request_credit_ = pool_->room();
-    messages::ConnectorMessage hello = make_register_request(registration_, open.session_token, endpoint_);
-    link_ = dialer_.open(std::move(stream), transport::encode_connector_message(hello));
+    auto hello = register_frame(open.session_token);
+    if (!hello) {
+      return step([&](auto& actions) {
+        fsm_.stream_closed(hello.error(), timers_.now(), timers_.unix_ms(), actions);
+      });
+    }
+    link_ = dialer_.open(std::move(stream), std::move(*hello));
   }
 
-  void perform(Fsm::Send&& send_action) { send(std::move(send_action.message)); }
+  /// The connector is the user's code and may throw when it is asked what it is.
+  Result<std::string> register_frame(const std::string& session_token) const {
+    const std::string what = "the connector failed to describe itself: ";
+    try {
+      return transport::encode_connector_message(make_register_request(registration_, session_token, endpoint_));
+    } catch (const std::exception& e) {
+      return Error(errc::handler_failed, what + e.what());
+    } catch (...) {
+      return Error(errc::handler_failed, what + "something that is no std::exception");
+    }
+  }
+
+  void perform(Fsm::Send&& send_action) {
+    // One heartbeat that waits for the peer to read says all that more of them would.
+    const bool heartbeat = std::holds_alternative<messages::HeartbeatRequest>(send_action.message);
+    if (heartbeat && std::exchange(heartbeat_waits_, true)) return;
+    send(transport::encode_connector_message(send_action.message));
+  }
   void perform(Fsm::Execute&& execute) {
     pool_->submit(std::move(execute.request));
     step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
@@ -274,16 +324,14 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
 
   // Sending.
 
-  void send(messages::ConnectorMessage message) {
+  void send(std::string frame) {
     if (link_ == nullptr) return;
-    outbox_.push_back(transport::encode_connector_message(message));
+    outbox_.push_back(std::move(frame));
     flush();
   }
 
-  /// The outbox holds what the link had no room for: answers, each of which holds back a request's credit, and
-  /// heartbeats.
+  /// The outbox holds what the link had no room for: answers, each of which holds back credit, and one heartbeat.
   void flush() {
-    const bool waited = !outbox_.empty();
     while (!blocked_ && !outbox_.empty() && link_) {
       switch (link_->send(outbox_.front())) {
         case transport::SendStatus::queued: outbox_.pop_front(); break;
@@ -299,9 +347,9 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
           return;
       }
     }
-    if (waited && outbox_.empty() && owed_credit_ != 0) {
-      --owed_credit_;
-      return_request_credit();
+    if (outbox_.empty()) {
+      heartbeat_waits_ = false;
+      return_credit({});
     }
     if (finishing_ && outbox_.empty() && link_) {
       finishing_ = false;
@@ -332,7 +380,7 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
   }
 
   void timer_fired() {
-    if (timer_ && timers_.now() < armed_for_) return;
+    if (over_ || (timer_ && timers_.now() < armed_for_)) return;
     timer_.reset();
     step([&](auto& actions) { fsm_.tick(timers_.now(), timers_.unix_ms(), actions); });
   }
@@ -343,8 +391,10 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     if (timer_) timers_.cancel(*timer_);
     subscription_ = {};
     publish(RegistrationEnded{address_, *end_error_});
+    over_ = true;
     // Posted, because the callback may let this go while its frames are still on the stack.
-    asio::post(strand_, [self = shared_from_this(), ended = std::exchange(ended_, nullptr)] { ended(*self->end_error_); });
+    asio::post(strand_,
+               [self = shared_from_this(), ended = std::exchange(ended_, nullptr)] { ended(*self->end_error_); });
   }
 
   const asio::strand<asio::any_io_executor> strand_;
@@ -367,13 +417,16 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
   std::shared_ptr<ExecutePool> pool_;
   std::shared_ptr<transport::Link> link_;
   std::size_t request_credit_ = 0;
-  std::size_t owed_credit_ = 0;
+  transport::Credit owed_;
   std::deque<std::string> outbox_;
   bool blocked_ = false;
+  bool heartbeat_waits_ = false;
   bool finishing_ = false;
   std::optional<TimerId> timer_;
   TimePoint armed_for_{};
   std::optional<Error> end_error_;
+  /// Set before `ended` is called, after which timers, bus and dialer may be gone.
+  bool over_ = false;
   std::function<void(Error)> ended_;
   CallbackSubscription subscription_;
 };

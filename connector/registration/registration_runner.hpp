@@ -17,10 +17,11 @@ namespace sharingbus::connector {
 /// connector/registration/events.hpp.
 ///
 /// One runner drives one registration once: `start`, `shutdown`, `ended`. `start` and `shutdown` may be called from any
-/// thread; all work happens on a strand of `executor`, handlers on strands of their own. The bus, the timers and the
-/// dialer must outlive `ended`.
+/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor`, handlers on strands of their own.
+/// The bus, the timers and the dialer must outlive `ended`.
 class RegistrationRunner {
  public:
+  /// `options` must validate. Throws what the connector's `connector_type` throws.
   RegistrationRunner(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                      transport::Dialer& dialer, Registration registration, const RunnerOptions& options);
   /// The runner must have ended, or never been started.

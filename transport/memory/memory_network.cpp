@@ -1,10 +1,11 @@
 #include "transport/memory/memory_network.hpp"
 
-#include <boost/asio/post.hpp>
 #include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
+
+#include <boost/asio/post.hpp>
 
 #include "transport/memory/internal/memory_link.hpp"
 
@@ -22,10 +23,9 @@ class LinkOwner : public std::enable_shared_from_this<LinkOwner> {
     const std::scoped_lock lock(mutex_);
     if (closed_) return nullptr;
     const std::uint64_t key = ++last_key_;
-    auto link = std::make_shared<MemoryLink>(executor, std::move(options),
-                                             [weak = weak_from_this(), key] {
-                                               if (const auto self = weak.lock()) self->forget(key);
-                                             });
+    auto link = std::make_shared<MemoryLink>(executor, std::move(options), [weak = weak_from_this(), key] {
+      if (const auto self = weak.lock()) self->forget(key);
+    });
     links_.emplace(key, link);
     return link;
   }
@@ -35,10 +35,12 @@ class LinkOwner : public std::enable_shared_from_this<LinkOwner> {
     {
       const std::scoped_lock lock(mutex_);
       closed_ = true;
-      for (const auto& [key, link] : links_) links.push_back(link);
+      for (const auto& [key, link] : links_)
+        links.push_back(link);
       if (!links.empty() && done) waiting_.push_back(std::exchange(done, nullptr));
     }
-    for (const auto& link : links) link->cancel(why);
+    for (const auto& link : links)
+      link->cancel(why);
     if (done) done();
   }
 
@@ -59,7 +61,8 @@ class LinkOwner : public std::enable_shared_from_this<LinkOwner> {
       links_.erase(key);
       if (links_.empty()) done.swap(waiting_);
     }
-    for (auto& fn : done) fn();
+    for (auto& fn : done)
+      fn();
   }
 
   mutable std::mutex mutex_;
@@ -109,7 +112,8 @@ class MemoryNetwork::Hub : public std::enable_shared_from_this<Hub> {
       if (found != sites_.end() && found->second->accepting) {
         Site& site = *found->second;
         listener = site.options.id;
-        if (site.links->size() < site.options.max_links) accepted = site.links->make_link(executor_, accept_options(site));
+        if (site.links->size() < site.options.max_links)
+          accepted = site.links->make_link(executor_, accept_options(site));
       }
     }
     if (!accepted) return dialled->fail(Error(errc::connection_refused, "memory://" + name + " refused the stream"));

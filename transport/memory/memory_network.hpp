@@ -1,8 +1,9 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <memory>
 #include <string>
+
+#include <boost/asio/any_io_executor.hpp>
 
 #include "transport/dialer.hpp"
 #include "transport/listener.hpp"

@@ -1,7 +1,8 @@
 #include "transport/memory/internal/memory_link.hpp"
 
-#include <boost/asio/post.hpp>
 #include <utility>
+
+#include <boost/asio/post.hpp>
 
 namespace sharingbus::transport::internal {
 

@@ -1,0 +1,64 @@
+#include "cli/flags.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <string_view>
+
+namespace sharingbus::cli {
+namespace {
+
+struct Unit {
+  std::string_view name;
+  Duration length;
+};
+constexpr std::array kUnits{Unit{"ms", std::chrono::milliseconds(1)}, Unit{"s", std::chrono::seconds(1)},
+                            Unit{"m", std::chrono::minutes(1)}, Unit{"h", std::chrono::hours(1)}};
+
+}  // namespace
+
+std::optional<Duration> parse_duration(const std::string& text) {
+  double number = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || !(number >= 0) || number > 1e6) return std::nullopt;
+  const std::string_view unit_name(rest, static_cast<std::size_t>(text.data() + text.size() - rest));
+  for (const Unit& unit : kUnits) {
+    if (unit.name == unit_name) {
+      return Duration(static_cast<Duration::rep>(number * static_cast<double>(unit.length.count())));
+    }
+  }
+  return std::nullopt;
+}
+
+std::string format_duration(Duration duration) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+  return ms % 1000 == 0 ? std::to_string(ms / 1000) + "s" : std::to_string(ms) + "ms";
+}
+
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description) {
+  CLI::Option* option = app.add_option_function<std::string>(
+      flag,
+      [flag, &target](const std::string& text) {
+        const auto duration = parse_duration(text);
+        if (!duration) throw CLI::ValidationError(flag, "'" + text + "' is no duration; write 500ms, 30s, 5m or 1h");
+        target = *duration;
+      },
+      description);
+  option->type_name("DURATION");
+  option->default_str(format_duration(target));
+  return option;
+}
+
+void name_environment(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty() || option->get_lnames().front() == "help") continue;
+    std::string name = "SHARINGBUS_" + option->get_lnames().front();
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
+      return c == '-' ? '_' : static_cast<char>(std::toupper(c));
+    });
+    option->envname(name);
+  }
+}
+
+}  // namespace sharingbus::cli

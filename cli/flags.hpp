@@ -1,0 +1,36 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "bus/base/result.hpp"
+#include "bus/base/timer.hpp"
+#include "transport/endpoint.hpp"
+
+namespace sharingbus::cli {
+
+/// `500ms`, `30s`, `5m`, `1h`; a number without a unit is refused.
+[[nodiscard]] std::optional<Duration> parse_duration(const std::string& text);
+[[nodiscard]] std::string format_duration(Duration duration);
+
+/// A flag that takes a duration; shows the target's present value as its default.
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description);
+
+/// Gives every option of `app` its environment variable, SHARINGBUS_ and the flag's name in capitals.
+void name_environment(CLI::App& app);
+
+/// Adds `--config FILE` to `app`.
+void add_config_flag(CLI::App& app, std::string& path);
+/// Reads the YAML file at `path`, with the long flags' names as keys, and sets the options that neither the command
+/// line nor the environment has set. Throws `CLI::ParseError` that names the key or the line.
+void apply_config_file(CLI::App& app, const std::string& path);
+
+/// Throws `CLI::ValidationError` for `flag` when `result` has an error.
+template <class T>
+T value_or_usage(Result<T> result, const std::string& flag) {
+  if (!result) throw CLI::ValidationError(flag, to_string(result.error()));
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+}  // namespace sharingbus::cli

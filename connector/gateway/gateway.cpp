@@ -1,0 +1,51 @@
+#include "connector/gateway/gateway.hpp"
+
+#include <stdexcept>
+
+#include "connector/gateway/internal/gateway_core.hpp"
+
+namespace sharingbus::connector {
+
+Gateway::Gateway(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers, GatewayOptions options)
+    : bus_(bus), core_([&] {
+        if (const auto valid = options.validate(); !valid) {
+          throw std::invalid_argument("GatewayOptions: " + valid.error().message);
+        }
+        return std::make_shared<internal::GatewayCore>(std::move(executor), bus, timers, std::move(options));
+      }()) {
+  core_->start(bus);
+}
+
+Gateway::~Gateway() {
+  core_->abandon();
+}
+
+transport::ListenerOptions Gateway::make_listener_options() {
+  return core_->make_listener_options(bus_);
+}
+
+Result<transport::Endpoint> Gateway::serve(std::unique_ptr<transport::Listener> listener) {
+  return core_->serve(std::move(listener));
+}
+
+void Gateway::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
+  core_->execute(std::move(address), std::move(call), std::move(callback));
+}
+
+std::vector<SessionInfo> Gateway::sessions() const {
+  return core_->sessions();
+}
+
+std::size_t Gateway::session_count() const {
+  return core_->session_count();
+}
+
+boost::asio::any_io_executor Gateway::get_executor() const {
+  return core_->executor();
+}
+
+void Gateway::close(Duration drain, std::function<void()> done) {
+  core_->close(drain, std::move(done));
+}
+
+}  // namespace sharingbus::connector

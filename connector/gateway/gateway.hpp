@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
+
+#include "bus/base/error.hpp"
+#include "bus/base/timer.hpp"
+#include "bus/base/uuid.hpp"
+#include "bus/sharing_bus.hpp"
+#include "connector/gateway/gateway_events.hpp"
+#include "connector/gateway/gateway_options.hpp"
+#include "connector/payload.hpp"
+#include "transport/endpoint.hpp"
+#include "transport/listener.hpp"
+
+namespace sharingbus::connector {
+
+namespace internal {
+class GatewayCore;
+}  // namespace internal
+
+/// One request to a connector.
+struct ExecuteCall {
+  /// An empty one goes out as `{}`, and an unspecified encoding as JSON: old connectors fail on both.
+  Payload payload{};
+  /// Nothing: the connector as a whole.
+  std::optional<std::string> capability{};
+  /// Goes along; `connector_arn` is set by the gateway. A `session_id` becomes the `native_session_id` of the request's
+  /// events, and with a `scroll_id` beside it `SessionRegistered` is published first.
+  Context context{};
+  /// From the call to its answer. Must be above 0.
+  Duration timeout = std::chrono::seconds(30);
+};
+
+/// A connector's answer.
+struct ExecuteReply {
+  /// The handler's own verdict.
+  bool success = false;
+  Payload payload{};
+  /// The handler's own text, when `success` is false.
+  std::string error;
+  /// From the call to the answer, as the gateway saw it.
+  Duration duration{};
+};
+
+using ExecuteCallback = std::function<void(Error, ExecuteReply)>;
+
+/// A registered connector.
+struct SessionInfo {
+  /// `tenant.type.instance`
+  std::string address;
+  std::string arn;
+  std::string display_name;
+  std::string version;
+  std::string peer;
+  /// Of its stream: what its events have as `connector_uid`.
+  Uuid uid;
+  std::int64_t registered_at_unix_ms = 0;
+  /// Requests without an answer yet.
+  std::size_t pending = 0;
+  /// Requests that got an answer, good or bad, and those that got none.
+  std::uint64_t answered = 0;
+  std::uint64_t failed = 0;
+  /// Answers that nobody waited for (any more).
+  std::uint64_t late_answers = 0;
+};
+
+/// The server that connectors register with. It sees its streams only through the bus that it is given: it subscribes
+/// to `StreamOpened` of its listeners, gives every stream a session of its own, with a queue that has room for all the
+/// credit it grants, and publishes what it does (gateway_events.hpp).
+///
+/// Started by `serve`, stopped by `close`. All functions: any thread. It owns its listeners and sessions; bus, timers
+/// and the executor's context must outlive it. Sessions work on a strand each, so the executor may have many threads.
+class Gateway {
+ public:
+  /// Throws `std::invalid_argument` when `options.validate()` fails.
+  Gateway(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers, GatewayOptions options = {});
+  /// After a completed `close`: frees memory. Otherwise it cancels everything and does not wait: pending requests are
+  /// completed with `closed` when the executor runs on, and never touch bus, timers or listeners again.
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  /// What a listener must be made with to be served: publisher, decoder, ids. Limits may be changed.
+  [[nodiscard]] transport::ListenerOptions make_listener_options();
+  /// Takes the listener, starts it and returns the endpoint that was bound. As many listeners as you like. Errors:
+  /// those of `Listener::listen`; `invalid_argument` for one that was not made with `make_listener_options`; `closed`.
+  Result<transport::Endpoint> serve(std::unique_ptr<transport::Listener> listener);
+
+  /// Runs a request on the connector at `address` (`tenant.type.instance`).
+  ///
+  /// Completion: `void(Error, ExecuteReply)`, posted to the token's executor, or the gateway's where it has none. An
+  /// answer, also one with `success = false`, comes without an Error. Errors: `not_found` (no such connector),
+  /// `capacity_exceeded` (too many pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed`
+  /// (the gateway is closing); when the stream goes, its own code and text, at that moment.
+  /// Cancellation: none; the timeout bounds it.
+  template <class CompletionToken>
+  auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
+    return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
+        [](auto handler, Gateway* self, std::string to, ExecuteCall what) {
+          using Completion = std::decay_t<decltype(handler)>;
+          auto executor = boost::asio::prefer(boost::asio::get_associated_executor(handler, self->get_executor()),
+                                              boost::asio::execution::outstanding_work.tracked);
+          // Shared because std::function wants to be copyable; called once.
+          auto shared = std::make_shared<Completion>(std::move(handler));
+          self->execute(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
+            boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+              Completion call_once = std::move(*shared);
+              std::move(call_once)(std::move(error), std::move(reply));
+            });
+          });
+        },
+        token, this, std::move(address), std::move(call));
+  }
+  /// The same with a function, which is called once, on the executor but never from within this call. What it throws is
+  /// logged and goes no further.
+  void execute(std::string address, ExecuteCall call, ExecuteCallback callback);
+
+  /// Registered connectors, by address.
+  [[nodiscard]] std::vector<SessionInfo> sessions() const;
+  [[nodiscard]] std::size_t session_count() const;
+  [[nodiscard]] boost::asio::any_io_executor get_executor() const;
+
+  /// Refuses new streams and requests, waits up to `drain` for the pending requests and then for the streams to end in
+  /// good order, cancels what is left, and calls `done` on the executor when every session, listener, timer and
+  /// callback is gone. Idempotent: every `done` is called, the first `drain` counts.
+  void close(Duration drain, std::function<void()> done);
+
+ private:
+  SharingBus& bus_;
+  const std::shared_ptr<internal::GatewayCore> core_;
+};
+
+}  // namespace sharingbus::connector

@@ -1,0 +1,250 @@
+#include "connector/gateway/internal/gateway_core.hpp"
+
+#include <exception>
+
+#include <boost/asio/post.hpp>
+
+namespace sharingbus::connector::internal {
+namespace {
+
+/// Longer deadlines than this make no difference, and would overflow the clock.
+constexpr Duration kTimeoutMax = std::chrono::hours(24 * 365);
+
+}  // namespace
+
+GatewayCore::GatewayCore(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
+                         GatewayOptions options)
+    : executor_(std::move(executor)),
+      publisher_(bus.publisher()),
+      source_(bus.new_source()),
+      options_(std::move(options)),
+      id_suffix_("-" + to_string(random_uuid()).substr(0, 8)),
+      timers_(timers),
+      comings_(options_.log, LogLevel::info),
+      refusals_(options_.log, LogLevel::warn),
+      failures_(options_.log, LogLevel::error) {}
+
+template <class Fn>
+void GatewayCore::post(Fn fn) {
+  boost::asio::post(executor_, [self = shared_from_this(), fn = std::move(fn)]() mutable { fn(*self); });
+}
+
+void GatewayCore::start(SharingBus& bus) {
+  const auto weak = weak_from_this();
+  // The bus outlives these: letting an inline subscription go waits for a callback that runs.
+  opened_ = bus.subscribe_inline({.name = "gateway", .filter = Filter::type<transport::StreamOpened>()},
+                                 [weak, &bus](const EventRef& event) {
+                                   if (const auto self = weak.lock()) self->stream_opened(bus, *event);
+                                 });
+  closed_ = bus.subscribe_inline({.name = "gateway-closed", .filter = Filter::type<transport::StreamClosed>()},
+                                 [weak](const EventRef& event) {
+                                   if (const auto self = weak.lock()) self->stream_closed(*event);
+                                 });
+}
+
+transport::ListenerOptions GatewayCore::make_listener_options(SharingBus& bus) const {
+  transport::ListenerOptions options;
+  options.publisher = publisher_;
+  options.decoder = decoder_;
+  options.new_source = [&bus] { return bus.new_source(); };
+  options.id = bus.new_source();
+  options.max_links = options_.max_sessions;
+  return options;
+}
+
+Result<transport::Endpoint> GatewayCore::serve(std::shared_ptr<transport::Listener> listener) {
+  if (!listener || listener->id() == 0) {
+    return Error(errc::invalid_argument, "a listener must be made with Gateway::make_listener_options");
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    if (phase_ != Phase::open) return Error(errc::closed, "the gateway is closing");
+    if (!listener_ids_.insert(listener->id()).second) {
+      return Error(errc::invalid_argument, "each listener needs Gateway::make_listener_options of its own");
+    }
+    listeners_.push_back(listener);
+  }
+  auto endpoint = listener->listen();
+  if (!endpoint) {
+    const std::scoped_lock lock(mutex_);
+    listener_ids_.erase(listener->id());
+    std::erase(listeners_, listener);
+  }
+  return endpoint;
+}
+
+void GatewayCore::stream_opened(SharingBus& bus, const BusEvent& event) {
+  const auto& opened = *event.get_if<transport::StreamOpened>();
+  auto link = opened.link.lock();
+  if (!link) return;
+  Error refused;
+  if (const auto session = make_session(opened, link, refused)) return session->start(bus);
+  if (!refused) return;
+  link->cancel(refused);
+  // Not from within the bus's turn: a callback's publishing has little room.
+  post([peer = opened.peer, refused, uid = link->uid()](GatewayCore& self) mutable {
+    ConnectorRefused refusal{{}, std::move(peer), std::move(refused)};
+    self.log(refusal);
+    self.publish(std::move(refusal), self.routing(uid, {}, ConnectorRefused::event_kind));
+  });
+}
+
+std::shared_ptr<Session> GatewayCore::make_session(const transport::StreamOpened& opened,
+                                                   std::shared_ptr<transport::Link> link, Error& refused) {
+  const std::scoped_lock lock(mutex_);
+  if (!listener_ids_.contains(opened.listener)) return nullptr;
+  Admission alive{alive_, alive_->enter()};
+  if (phase_ != Phase::open || !alive.entry) {
+    refused = Error(errc::closed, "the gateway is closing");
+  } else if (sessions_.size() >= options_.max_sessions) {
+    refused =
+        Error(errc::capacity_exceeded, "the gateway has " + std::to_string(sessions_.size()) + " streams already");
+  } else {
+    const Uuid uid = link->uid();
+    auto session = std::make_shared<Session>(shared_from_this(), std::move(alive), std::move(link), opened.peer);
+    sessions_.emplace(uid, session);
+    return session;
+  }
+  return nullptr;
+}
+
+void GatewayCore::stream_closed(const BusEvent& event) {
+  std::shared_ptr<Session> session;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = event.routing().connector_uid ? sessions_.find(*event.routing().connector_uid) : sessions_.end();
+    if (found != sessions_.end()) session = found->second;
+  }
+  if (session) session->closed_early(event.get_if<transport::StreamClosed>()->error);
+}
+
+GatewayCore::ClaimResult GatewayCore::claim(const std::shared_ptr<Session>& session, const ConnectorIdentity& identity,
+                                            std::int64_t unix_ms) {
+  std::shared_ptr<Session> old;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (phase_ != Phase::open) return {Error(errc::closed, "the gateway is closing")};
+    Registered& place = addresses_[identity.address];
+    if (place.session && options_.duplicates == DuplicatePolicy::refuse_new) {
+      return {Error(errc::already_exists, "a connector of this identity is registered already")};
+    }
+    old = std::exchange(place.session, session);
+    place.identity = identity;
+    place.at_unix_ms = unix_ms;
+  }
+  if (!old) return {};
+  old->end(Error(errc::stream_failed, "replaced by a newer stream of the same connector, from " + session->peer()),
+           false);
+  return {{}, true};
+}
+
+void GatewayCore::release(const Session& session, const std::string& address) {
+  std::shared_ptr<Session> forgotten;
+  const std::scoped_lock lock(mutex_);
+  const auto found = addresses_.find(address);
+  if (found == addresses_.end() || found->second.session.get() != &session) return;
+  forgotten = std::move(found->second.session);
+  addresses_.erase(found);
+}
+
+void GatewayCore::remove(const Session& session) {
+  std::shared_ptr<Session> forgotten;
+  const std::scoped_lock lock(mutex_);
+  const auto found = sessions_.find(session.uid());
+  if (found == sessions_.end()) return;
+  forgotten = std::move(found->second);
+  sessions_.erase(found);
+}
+
+void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
+  Request request;
+  request.admission = {requests_, requests_->enter()};
+  request.id = "exec-" + std::to_string(last_request_.fetch_add(1, std::memory_order_relaxed) + 1) + id_suffix_;
+  request.started = timers_.now();
+  request.deadline = request.started + std::min(call.timeout, kTimeoutMax);
+  const bool valid = call.timeout > Duration::zero();
+  request.call = std::move(call);
+  request.callback = std::move(callback);
+  if (!request.admission.entry) return refuse(std::move(request), Error(errc::closed, "the gateway is closing"));
+  if (!valid) return refuse(std::move(request), Error(errc::invalid_argument, "ExecuteCall::timeout must be above 0"));
+  std::shared_ptr<Session> session;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = addresses_.find(address); found != addresses_.end()) session = found->second.session;
+  }
+  if (!session) {
+    return refuse(std::move(request), Error(errc::not_found, "no connector is registered at '" + address + "'"));
+  }
+  if (!session->reserve()) {
+    return refuse(
+        std::move(request),
+        Error(errc::capacity_exceeded, "connector " + address + " has " +
+                                           std::to_string(options_.max_pending_per_session) + " requests pending"));
+  }
+  session->execute(std::move(request));
+}
+
+void GatewayCore::refuse(Request request, Error error) {
+  post([request = std::move(request), error = std::move(error)](GatewayCore& self) mutable {
+    self.deliver(request, std::move(error), {});
+  });
+}
+
+void GatewayCore::deliver(Request& request, Error error, ExecuteReply reply) noexcept {
+  if (!request.callback) return;
+  std::string what = "not a std::exception";
+  try {
+    request.callback(std::move(error), std::move(reply));
+    return;
+  } catch (const std::exception& failure) {
+    what = failure.what();
+  } catch (...) {
+  }
+  failures_.line(timers_.now(), "execute callback threw request_id=" + request.id + " error=" + printable(what));
+}
+
+std::vector<SessionInfo> GatewayCore::sessions() const {
+  std::vector<SessionInfo> infos;
+  const std::scoped_lock lock(mutex_);
+  infos.reserve(addresses_.size());
+  for (const auto& [address, registered] : addresses_) {
+    const SessionCounters counters = registered.session->counters();
+    infos.push_back({address, registered.identity.arn, registered.identity.display_name, registered.identity.version,
+                     registered.session->peer(), registered.session->uid(), registered.at_unix_ms, counters.pending,
+                     counters.answered, counters.failed, counters.late_answers});
+  }
+  return infos;
+}
+
+std::size_t GatewayCore::session_count() const {
+  const std::scoped_lock lock(mutex_);
+  return addresses_.size();
+}
+
+Routing GatewayCore::routing(const Uuid& uid, const std::string& address, EventKind kind) const {
+  Routing routing;
+  routing.kind = kind;
+  routing.connector_uid = uid;
+  if (!address.empty()) {
+    routing.connector_id = address;
+    routing.address = address;
+  }
+  return routing;
+}
+
+void GatewayCore::log(const ConnectorRegistered& event) {
+  comings_.line(timers_.now(), "connector registered address=" + printable(event.address) + " peer=" +
+                                   printable(event.peer) + " replaced=" + (event.replaced ? "true" : "false"));
+}
+
+void GatewayCore::log(const ConnectorRefused& event) {
+  refusals_.line(timers_.now(), "connector refused address=" + printable(event.address) +
+                                    " peer=" + printable(event.peer) + " error=" + printable(to_string(event.error)));
+}
+
+void GatewayCore::log(const ConnectorDisconnected& event) {
+  comings_.line(timers_.now(), "connector disconnected address=" + printable(event.address) +
+                                   " peer=" + printable(event.peer) + " error=" + printable(to_string(event.error)));
+}
+
+}  // namespace sharingbus::connector::internal

@@ -1,0 +1,229 @@
+#include "connector/gateway/internal/session.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <variant>
+
+#include <boost/asio/strand.hpp>
+
+#include "connector/gateway/internal/gateway_core.hpp"
+#include "connector/gateway/internal/invoke.hpp"
+#include "connector/gateway/internal/session_token.hpp"
+
+namespace sharingbus::connector::internal {
+namespace {
+
+namespace messages = transport::messages;
+
+/// Besides the credit: StreamWritable, StreamClosed, and room to spare.
+constexpr std::size_t kQueueReserve = 8;
+
+/// As the decoder classes it.
+bool costs_request_credit(const BusEvent& event) {
+  return event.is<messages::ExecuteRequest>() || event.is<messages::InvokeRequest>() ||
+         event.is<messages::WebSocketOpenRequest>();
+}
+
+Error at_connector(const std::string& address, const Error& why) {
+  Error error = why;
+  error.message = "connector " + address + ": " + to_string(why);
+  return error;
+}
+
+}  // namespace
+
+template <class Input>
+void Session::feed(Input&& input) {
+  SessionFsm::Actions actions;
+  input(fsm_, actions);
+  for (SessionFsm::Action& action : actions) {
+    std::visit([this](auto& held) { perform(held); }, action);
+  }
+}
+
+Session::Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link,
+                 std::string peer)
+    : core_(std::move(core)),
+      alive_(std::move(alive)),
+      link_(std::move(link)),
+      peer_(std::move(peer)),
+      strand_(boost::asio::make_strand(core_->executor())),
+      fsm_(core_->options(), make_session_token, peer_, core_->timers().now()),
+      outbox_(*link_) {}
+
+Session::~Session() {
+  core_->timers().cancel(timer_);
+}
+
+void Session::start(SharingBus& bus) {
+  const transport::Credit window = core_->options().window;
+  SubscriptionOptions options{.name = "gateway-session " + peer_,
+                              .filter = Filter::connector_uid(uid()) && Filter::origin(EventOrigin::transport),
+                              .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
+  auto subscription = subscribe_on(bus, strand_, std::move(options), [weak = weak_from_this()](const Received& item) {
+    if (const auto self = weak.lock()) self->received(item);
+  });
+  post([subscription = std::move(subscription), window](Session& self) mutable {
+    if (self.gone_) return;
+    self.subscription_ = std::move(subscription);
+    self.link_->grant(window);
+  });
+}
+
+void Session::closed_early(Error error) {
+  post([error = std::move(error)](Session& self) {
+    if (self.heard_ || self.gone_) return;
+    self.feed([&](SessionFsm& fsm, auto& actions) { fsm.stream_closed(error, actions); });
+    self.depart();
+  });
+}
+
+void Session::end(Error why, bool graceful) {
+  post([why = std::move(why), graceful](Session& self) {
+    const Moment at = self.core_->timers().moment();
+    self.feed([&](SessionFsm& fsm, auto& actions) { fsm.end(why, graceful, at, actions); });
+  });
+}
+
+SessionCounters Session::counters() const {
+  return {reserved_.load(std::memory_order_relaxed), answered_.load(std::memory_order_relaxed),
+          failed_.load(std::memory_order_relaxed), late_answers_.load(std::memory_order_relaxed)};
+}
+
+void Session::depart() {
+  if (std::exchange(gone_, true)) return;
+  subscription_ = {};
+  core_->timers().cancel(std::exchange(timer_, 0));
+  core_->remove(*this);
+}
+
+/// After every turn on the strand.
+void Session::settle() {
+  if (gone_) return;
+  return_credit();
+  arm_timer();
+}
+
+// One timer for the state machine and for the earliest request. It is only moved forward: when it fires too early it is
+// set anew, so that an answered request costs no timer operation.
+void Session::arm_timer() {
+  std::optional<TimePoint> next = fsm_.next_deadline();
+  if (const auto request = pending_.next_deadline()) next = next ? std::min(*next, *request) : *request;
+  if (timer_ != 0 && (!next || timer_at_ <= *next)) return;
+  if (!next) return;
+  core_->timers().cancel(timer_);
+  timer_at_ = *next;
+  timer_ = core_->timers().schedule_at(*next, [weak = weak_from_this(), round = ++timer_round_] {
+    if (const auto self = weak.lock()) self->post([round](Session& session) { session.timer_fired(round); });
+  });
+}
+
+void Session::timer_fired(std::uint64_t round) {
+  // One that was replaced after it had fired does not count.
+  if (gone_ || round != timer_round_) return;
+  core_->timers().fired(std::exchange(timer_, 0));
+  expire();
+  const Moment at = core_->timers().moment();
+  feed([&](SessionFsm& fsm, auto& actions) { fsm.tick(at, actions); });
+}
+
+void Session::received(const Received& item) {
+  if (gone_) return;
+  heard_ = true;
+  if (const EventRef* ref = item.event()) {
+    event(**ref);
+  } else if (const Gap* gap = item.gap()) {
+    // Cannot be while the credit is kept; without what was lost the session would be wrong.
+    const Error why(errc::internal, "lost " + std::to_string(gap->count) + " inbound messages");
+    const Moment at = core_->timers().moment();
+    feed([&](SessionFsm& fsm, auto& actions) { fsm.end(why, false, at, actions); });
+  } else if (item.closed() != nullptr) {
+    const Error why(errc::closed, "the bus was closed");
+    link_->cancel(why);
+    feed([&](SessionFsm& fsm, auto& actions) { fsm.stream_closed(why, actions); });
+    depart();
+  }
+  settle();
+}
+
+void Session::event(const BusEvent& event) {
+  if (const auto* closed = event.get_if<transport::StreamClosed>()) {
+    feed([&](SessionFsm& fsm, auto& actions) { fsm.stream_closed(closed->error, actions); });
+    return depart();
+  }
+  if (event.is<transport::StreamWritable>()) {
+    for (Outbox::Item& item : outbox_.flush())
+      refuse_too_large(std::move(item));
+    if (finish_wanted_ && outbox_.empty()) link_->finish();
+    return;
+  }
+  if (event.is<transport::StreamOpened>()) return;
+  if (costs_request_credit(event)) {
+    ++owed_.requests;
+  } else {
+    ++owed_.controls;
+  }
+  const Moment at = core_->timers().moment();
+  feed([&](SessionFsm& fsm, auto& actions) {
+    if (const auto* request = event.get_if<messages::RegisterRequest>()) return fsm.message(*request, at, actions);
+    if (const auto* heartbeat = event.get_if<messages::HeartbeatRequest>()) return fsm.message(*heartbeat, at, actions);
+    if (const auto* unknown = event.get_if<messages::UnknownMessage>()) return fsm.message(*unknown, at, actions);
+    fsm.other_message(event.type_name(), at, actions);
+  });
+  if (!fsm_.registered()) return;
+  if (const auto* response = event.get_if<messages::ExecuteResponse>()) return answered(*response);
+  if (const auto* invoke = event.get_if<messages::InvokeRequest>()) return invoked(*invoke);
+}
+
+// A peer that asks and does not read the replies is read no further, so that they cannot pile up; if that lasts, the
+// state machine ends it for its silence. Requests that wait for room do not count: their answers must come in.
+void Session::return_credit() {
+  if (outbox_.replies() >= kRepliesMax) return;
+  if (fsm_.state() != SessionFsm::State::registered && fsm_.state() != SessionFsm::State::awaiting_register) return;
+  const transport::Credit window = core_->options().window;
+  const bool due =
+      owed_.requests >= std::max(window.requests / 4, 1U) || owed_.controls >= std::max(window.controls / 4, 1U);
+  if (due) link_->grant(std::exchange(owed_, {}));
+}
+
+void Session::perform(SessionFsm::Send& action) {
+  // A peer that does not read what is queued for it gains nothing by one more heartbeat.
+  if (std::holds_alternative<messages::HeartbeatRequest>(action.message) && !outbox_.empty()) return;
+  reply(std::move(action.message));
+}
+
+void Session::perform(SessionFsm::Claim& action) {
+  const Moment at = core_->timers().moment();
+  const auto claim = core_->claim(shared_from_this(), action.identity, at.unix_ms);
+  if (!claim.refused) address_ = action.identity.address;
+  feed([&](SessionFsm& fsm, auto& actions) {
+    if (claim.refused) return fsm.claim_refused(claim.refused, at, actions);
+    fsm.claimed(claim.replaced, at, actions);
+  });
+}
+
+void Session::perform(SessionFsm::Release& action) {
+  core_->release(*this, address_);
+  const Error why = at_connector(address_, action.why);
+  for (Request& request : pending_.take_all())
+    complete(std::move(request), why, {});
+  outbox_.forget_requests([](const std::string&) { return false; });
+}
+
+void Session::perform(SessionFsm::FinishStream&) {
+  finish_wanted_ = true;
+  if (outbox_.empty()) link_->finish();
+}
+
+void Session::perform(SessionFsm::CancelStream& action) {
+  link_->cancel(action.why);
+}
+
+template <class Event>
+void Session::perform(Event& action) {
+  core_->log(action);
+  Routing routing = core_->routing(uid(), action.address, kEventType<Event>.kind);
+  core_->publish(std::move(action), std::move(routing));
+}
+
+}  // namespace sharingbus::connector::internal

@@ -1,0 +1,158 @@
+// The half of Session that runs requests: those to its connector, and those that its connector invokes elsewhere.
+
+#include <algorithm>
+
+#include "bus/observers/scroll_id_binder.hpp"
+#include "connector/gateway/internal/gateway_core.hpp"
+#include "connector/gateway/internal/invoke.hpp"
+#include "connector/gateway/internal/session.hpp"
+#include "transport/codec/connector_frame_decoder.hpp"
+
+namespace sharingbus::connector::internal {
+namespace {
+
+namespace messages = transport::messages;
+
+const std::string* find(const Context& context, const char* key) {
+  const auto found = context.find(key);
+  return found != context.end() && !found->second.empty() ? &found->second : nullptr;
+}
+
+/// What old connectors can read, see ExecuteCall::payload.
+messages::ExecuteRequest to_message(Request& request, const std::string& arn) {
+  messages::ExecuteRequest message;
+  message.request_id = request.id;
+  message.payload = std::move(request.call.payload.bytes);
+  message.payload_encoding = request.call.payload.encoding;
+  if (message.payload_encoding == PayloadEncoding::unspecified) message.payload_encoding = PayloadEncoding::json;
+  if (message.payload.empty()) message.payload = "{}";
+  message.context = request.call.context;
+  message.context["connector_arn"] = arn;
+  message.capability_id = request.call.capability.value_or("");
+  return message;
+}
+
+}  // namespace
+
+bool Session::reserve() {
+  if (reserved_.fetch_add(1, std::memory_order_relaxed) < core_->options().max_pending_per_session) return true;
+  reserved_.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+void Session::execute(Request request) {
+  post([request = std::move(request)](Session& self) mutable { self.begin(std::move(request)); });
+}
+
+void Session::begin(Request request) {
+  if (!fsm_.registered()) {
+    Error error(errc::stream_failed, "connector " + address_ + ": its stream ended before the request went out");
+    return finish(std::move(request), std::move(error), {});
+  }
+  if (request.deadline <= core_->timers().now()) {
+    Error error(errc::timed_out, "connector " + address_ + ": the deadline passed before the request went out");
+    return finish(std::move(request), std::move(error), {});
+  }
+  announce(request);
+  Outbox::Item item{to_message(request, fsm_.identity().arn), request.id};
+  pending_.add(std::move(request));
+  if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
+}
+
+Routing Session::request_routing(const Request& request, EventKind kind) const {
+  Routing routing = core_->routing(uid(), address_, kind);
+  if (const std::string* session = find(request.call.context, transport::kSessionIdKey)) {
+    routing.native_session_id = *session;
+  }
+  return routing;
+}
+
+void Session::announce(const Request& request) {
+  const std::string* session = find(request.call.context, transport::kSessionIdKey);
+  const std::string* scroll = find(request.call.context, transport::kScrollIdKey);
+  if (session != nullptr && scroll != nullptr) {
+    core_->publish(SessionRegistered{address_, *session, *scroll},
+                   request_routing(request, SessionRegistered::event_kind));
+  }
+  core_->publish(RequestDispatched{request.id, address_, request.call.payload.bytes.size()},
+                 request_routing(request, RequestDispatched::event_kind));
+}
+
+void Session::answered(const messages::ExecuteResponse& response) {
+  auto request = pending_.take(response.request_id);
+  if (!request) {
+    late_answers_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  ExecuteReply reply{response.success, {response.payload_encoding, response.payload}, response.error, {}};
+  complete(std::move(*request), {}, std::move(reply));
+}
+
+void Session::complete(Request request, Error error, ExecuteReply reply) {
+  reply.duration = core_->timers().now() - request.started;
+  core_->publish(RequestCompleted{request.id, address_, error, !error && reply.success, reply.duration},
+                 request_routing(request, RequestCompleted::event_kind));
+  finish(std::move(request), std::move(error), std::move(reply));
+}
+
+void Session::finish(Request request, Error error, ExecuteReply reply) {
+  (error ? failed_ : answered_).fetch_add(1, std::memory_order_relaxed);
+  reserved_.fetch_sub(1, std::memory_order_relaxed);
+  core_->deliver(request, std::move(error), std::move(reply));
+}
+
+void Session::expire() {
+  auto due = pending_.take_due(core_->timers().now());
+  if (due.empty()) return;
+  if (!outbox_.empty()) {
+    outbox_.forget_requests([this](const std::string& id) { return pending_.contains(id); });
+  }
+  for (Request& request : due) {
+    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(request.deadline - request.started);
+    Error error(errc::timed_out, "connector " + address_ + " did not answer " + request.id + " within " +
+                                     std::to_string(waited.count()) + " ms");
+    complete(std::move(request), std::move(error), {});
+  }
+}
+
+void Session::refuse_too_large(Outbox::Item item) {
+  if (auto request = pending_.take(item.request_id)) {
+    Error error(errc::message_too_large,
+                "connector " + address_ + ": request " + request->id + " exceeds the stream's message limit");
+    return complete(std::move(*request), std::move(error), {});
+  }
+  if (auto* response = std::get_if<messages::InvokeResponse>(&item.message); response != nullptr && response->success) {
+    const Error error(errc::message_too_large, "the answer exceeds the stream's message limit");
+    reply(to_invoke_response(std::move(response->request_id), error, {}));
+  }
+}
+
+void Session::reply(messages::ConnectorMessage message) {
+  Outbox::Item item{std::move(message), {}};
+  if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
+}
+
+void Session::invoked(const messages::InvokeRequest& invoke) {
+  auto call = to_execute_call(invoke);
+  if (call && invokes_ >= core_->options().max_invokes_per_session) {
+    call = Error(errc::capacity_exceeded, "too many invokes are under way: " + std::to_string(invokes_));
+  }
+  if (!call) {
+    if (!invoke.fire_and_forget) reply(to_invoke_response(invoke.request_id, call.error(), {}));
+    return;
+  }
+  ++invokes_;
+  auto done = [weak = weak_from_this(), id = invoke.request_id, answer = !invoke.fire_and_forget](Error error,
+                                                                                                  ExecuteReply result) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->post([id, answer, error = std::move(error), result = std::move(result)](Session& session) mutable {
+      --session.invokes_;
+      if (answer && session.fsm_.registered())
+        session.reply(to_invoke_response(std::move(id), error, std::move(result)));
+    });
+  };
+  core_->execute(invoke.target_address, std::move(*call), std::move(done));
+}
+
+}  // namespace sharingbus::connector::internal
