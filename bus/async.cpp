@@ -1,6 +1,5 @@
 #include "bus/async.hpp"
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -27,6 +26,7 @@ class CallbackSubscription::Loop : public std::enable_shared_from_this<Loop> {
     subscription_.cancel_notify();
     if (running_) {
       if (runner_ == std::this_thread::get_id()) return;
+      waited_for_ = true;
       idle_.wait(lock, [this] { return !running_; });
     }
     last_stats_ = subscription_.stats();
@@ -70,10 +70,10 @@ class CallbackSubscription::Loop : public std::enable_shared_from_this<Loop> {
       const std::scoped_lock lock(mutex_);
       running_ = false;
       runner_ = {};
-      if (stopped_ || ended) {
+      if (!waited_for_ && (stopped_ || ended)) {
         last_stats_ = subscription_.stats();
         gone = std::move(subscription_);
-      } else {
+      } else if (!stopped_) {
         wait();
       }
     }
@@ -81,22 +81,24 @@ class CallbackSubscription::Loop : public std::enable_shared_from_this<Loop> {
   }
 
   void run() {
-    // One batch a turn, so that a busy subscription does not starve its neighbours on the executor.
-    std::array<Received, 64> batch;
+    // A bounded turn, so that a busy subscription does not starve its neighbours on the executor. One by one, so that
+    // what a stopped callback never sees counts as discarded and not as received.
     if (!enter()) return;
-    const std::size_t count = subscription_.receive_batch(batch);
     bool ended = false;
-    for (std::size_t i = 0; i < count && !stopped_; ++i) {
-      ended = batch[i].closed() != nullptr;
+    for (int i = 0; i < kTurn && !ended && !stopped_; ++i) {
+      const Received next = subscription_.try_receive();
+      if (next.empty()) break;
+      ended = next.closed() != nullptr;
       try {
-        callback_(batch[i]);
+        callback_(next);
       } catch (...) {
         failures_.fetch_add(1, std::memory_order_relaxed);
       }
-      batch[i] = {};
     }
     leave(ended);
   }
+
+  static constexpr int kTurn = 64;
 
   Subscription subscription_;
   const boost::asio::any_io_executor executor_;
@@ -106,6 +108,8 @@ class CallbackSubscription::Loop : public std::enable_shared_from_this<Loop> {
   mutable std::mutex mutex_;
   std::condition_variable idle_;
   bool running_ = false;
+  /// stop() will take the subscription, so that it has ended when stop() returns.
+  bool waited_for_ = false;
   std::thread::id runner_;
   SubscriptionStats last_stats_;
 };

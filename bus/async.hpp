@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
@@ -42,11 +43,16 @@ class ReceiveOperation : public std::enable_shared_from_this<ReceiveOperation<Ha
 
  private:
   void wait() {
-    if (!subscription_.notify_when_ready([self = this->shared_from_this()] { self->schedule(false); })) schedule(false);
+    if (!subscription_.notify_when_ready([self = this->shared_from_this()] { self->schedule(false); })) {
+      schedule(false);
+    } else if (cancel_requested_) {
+      cancel();
+    }
   }
 
   void cancel() {
-    // The dispatcher may be resuming us right now; then the receive completes normally.
+    cancel_requested_ = true;
+    // The dispatcher may be resuming us right now; then the receive completes normally if there is something.
     if (subscription_.cancel_notify()) schedule(true);
   }
 
@@ -58,7 +64,10 @@ class ReceiveOperation : public std::enable_shared_from_this<ReceiveOperation<Ha
     Received received;
     if (!cancelled) {
       received = subscription_.try_receive();
-      if (received.empty()) return wait();
+      if (received.empty()) {
+        if (!cancel_requested_) return wait();
+        cancelled = true;
+      }
     }
     boost::asio::get_associated_cancellation_slot(handler_).clear();
     Handler handler = std::move(handler_);
@@ -73,6 +82,7 @@ class ReceiveOperation : public std::enable_shared_from_this<ReceiveOperation<Ha
   Subscription& subscription_;
   Handler handler_;
   Executor executor_;
+  std::atomic<bool> cancel_requested_{false};
 };
 
 }  // namespace detail

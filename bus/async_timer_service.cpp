@@ -6,7 +6,6 @@
 #include <mutex>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 namespace sharingbus {
 
@@ -63,19 +62,19 @@ class AsyncTimerService::Queue : public std::enable_shared_from_this<Queue> {
   }
 
   void fire(std::uint64_t round) {
-    std::vector<std::function<void()>> due;
-    {
-      const std::scoped_lock lock(mutex_);
-      if (round != round_) return;
-      const TimePoint now = std::chrono::steady_clock::now();
-      while (!by_time_.empty() && by_time_.begin()->first.first <= now) {
-        due_.erase(by_time_.begin()->first.second);
-        due.push_back(std::move(by_time_.begin()->second));
-        by_time_.erase(by_time_.begin());
-      }
-      arm();
+    std::unique_lock lock(mutex_);
+    if (round != round_) return;
+    const TimePoint now = std::chrono::steady_clock::now();
+    // One by one, so that each may still cancel those behind it.
+    while (!by_time_.empty() && by_time_.begin()->first.first <= now) {
+      const auto fn = std::move(by_time_.begin()->second);
+      due_.erase(by_time_.begin()->first.second);
+      by_time_.erase(by_time_.begin());
+      lock.unlock();
+      fn();
+      lock.lock();
     }
-    for (auto& fn : due) fn();
+    arm();
   }
 
   mutable std::mutex mutex_;

@@ -53,7 +53,7 @@ bool Filter::Term::matches(const BusEvent& event) const noexcept {
   switch (field) {
     case Field::connector_uid: return routing.connector_uid == *std::get_if<Uuid>(&value);
     case Field::scroll_id: return routing.scroll_id == *std::get_if<Uuid>(&value);
-    case Field::source: return event.source() == *std::get_if<std::uint64_t>(&value);
+    case Field::source: return event.source() != 0 && event.source() == *std::get_if<std::uint64_t>(&value);
     case Field::type: return &event.type() == *std::get_if<const EventType*>(&value);
     case Field::kind: return routing.kind == *std::get_if<EventKind>(&value);
     case Field::origin: return event.origin() == *std::get_if<EventOrigin>(&value);

@@ -92,7 +92,8 @@ class Publisher {
 
   /// Neither fails because nobody listens nor waits for a subscriber. `refused_closed` without a bus.
   PublishResult publish(EventDraft event) const noexcept;
-  /// `refused_full` instead of dispatching for others or letting anything give way.
+  /// Like `publish` where there is room or the publisher may dispatch; else `refused_full`, where `publish` would wait
+  /// or let the oldest event give way.
   PublishResult try_publish(EventDraft event) const noexcept;
 
   template <class T>
@@ -131,7 +132,8 @@ class SharingBus {
 
   /// Every event, queue of 256. On a closed bus it yields `Closed` at once.
   [[nodiscard]] Subscription subscribe_all();
-  /// Once it has returned, every event published afterwards is matched. Throws `std::invalid_argument` on capacity 0.
+  /// Once it has returned, every event published afterwards is matched. Throws `std::invalid_argument` for a
+  /// capacity that is 0 or above `kCapacityMax`.
   [[nodiscard]] Subscription subscribe(Filter filter, std::size_t capacity = 256);
   [[nodiscard]] Subscription subscribe(SubscriptionOptions options);
   /// Calls `callback` from the dispatching thread for every match: no queue, no lag, and it must not block. What it

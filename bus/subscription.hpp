@@ -33,10 +33,13 @@ enum class Overflow : std::uint8_t {
 enum class OnThrow : std::uint8_t { keep, close };
 
 struct SubscriptionOptions {
+  /// 64 Mi events, 512 MiB of places.
+  static constexpr std::size_t kCapacityMax = std::size_t{1} << 26;
+
   /// For snapshots and logs; empty: `subscription-<id>`.
   std::string name{};
   Filter filter = Filter::all();
-  /// Events that may wait; hard. 0 is an error. Memory is taken when the first event arrives: 8 bytes a place, rounded
+  /// Events that may wait; hard. 1..kCapacityMax. Memory is taken when the first event arrives: 8 bytes a place, rounded
   /// up to a power of two. Ignored by inline subscriptions, which have no queue.
   std::size_t capacity = 256;
   Overflow overflow = Overflow::drop_newest;
@@ -98,7 +101,8 @@ class Subscription {
   std::size_t receive_batch(std::span<Received> out);
   /// Calls `wake` once, as soon as something can be received: from the dispatching thread, outside locks, so it must
   /// be short and not throw. Returns false, without keeping `wake`, when something is there already. The building block
-  /// of the asynchronous forms in bus/async.hpp. Replaces an earlier, unfired `wake`.
+  /// of the asynchronous forms in bus/async.hpp. Replaces an earlier, unfired `wake`. It may rarely be early: look, and
+  /// when nothing is there ask again.
   bool notify_when_ready(std::function<void()> wake);
   /// Forgets an unfired `wake`; true when there was one.
   bool cancel_notify();

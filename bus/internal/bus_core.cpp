@@ -106,19 +106,38 @@ void BusCore::make_room() noexcept {
   if (dispatch_one_turn()) return;
   if (nested) return evict_oldest();
   // seq_cst on the counter and on the head, here and in run_turn: either the dispatcher sees that we wait, or we see
-  // that it popped.
-  const std::uint64_t head = ingress_.head();
+  // that it popped. Wait only while the ring is still full: one that was emptied meanwhile may never see a pop again.
   room_waiters_.fetch_add(1, std::memory_order_seq_cst);
-  if (try_lock()) {
-    unlock();
-  } else {
-    ingress_.wait_for_pop(head);
+  if (const std::uint64_t head = ingress_.head(); ingress_.full_at(head)) {
+    if (try_lock()) {
+      unlock();
+    } else {
+      ingress_.wait_for_pop(head);
+    }
   }
   room_waiters_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void BusCore::evict_oldest() noexcept {
-  const std::scoped_lock lock(side_mutex_);
+  {
+    const std::scoped_lock lock(side_mutex_);
+    const std::size_t reserve = dispatching_here() ? Ingress::kReserve : 0;
+    if (!ingress_.full_at(ingress_.head(), reserve)) return;
+    evict_under_side_mutex();
+    if (evicted_.size() <= options_.ingress_capacity) return;
+  }
+  // Nobody polls: so that they do not pile up, their losses are settled here.
+  if (dispatching_here() || !try_lock()) return;
+  {
+    const DispatchScope scope(*this);
+    turn_time_ = clock_.now();
+    settle_side_until(ingress_.head());
+    wake_touched();
+  }
+  unlock();
+}
+
+void BusCore::evict_under_side_mutex() noexcept {
   // Announced before it is popped: whoever pops the next event then looks here first, so the loss keeps its place.
   side_next_.store(std::min(side_next_.load(std::memory_order_relaxed), ingress_.head()), std::memory_order_release);
   if (BusEvent* event = ingress_.pop()) {
@@ -169,6 +188,8 @@ std::size_t BusCore::poll(std::size_t limit) {
     while (count < limit && has_work()) count += run_turn(std::min(limit - count, kTurn));
   }
   unlock();
+  // Those who published meanwhile left their events to us, beyond the limit, too.
+  if (options_.engine == Engine::combining) drive();
   return count;
 }
 
@@ -270,6 +291,10 @@ void BusCore::dispatch(BusEvent& event) noexcept {
     switch (state->offer(event)) {
       case SubscriberState::Offer::taken: touch(*state); continue;
       case SubscriberState::Offer::lent: break;
+      case SubscriberState::Offer::ended:
+        touch(*state);
+        remove_from_table(*state);
+        break;
       case SubscriberState::Offer::lost:
         touch(*state);
         state->drop_log.count(turn_time_, options_.log, "subscriber queue full name=", state->name());
@@ -344,6 +369,10 @@ void BusCore::close() {
 std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options, SubscriberState::Callback callback) {
   if (callback == nullptr && options.capacity == 0) {
     throw std::invalid_argument("SubscriptionOptions::capacity must be at least 1");
+  }
+  if (options.capacity > SubscriptionOptions::kCapacityMax) {
+    throw std::invalid_argument("SubscriptionOptions::capacity must be at most " +
+                                std::to_string(SubscriptionOptions::kCapacityMax));
   }
   StatePtr state;
   {

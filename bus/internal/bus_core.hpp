@@ -58,6 +58,7 @@ class BusCore {
   bool dispatch_one_turn() noexcept;
   void make_room() noexcept;
   void evict_oldest() noexcept;
+  void evict_under_side_mutex() noexcept;
   void post_command(Command::Kind kind, StatePtr state);
   void update_side_next();
   [[nodiscard]] bool has_work() const noexcept;

@@ -39,7 +39,13 @@ class Ingress {
     for (;;) {
       if ((ticket & kClosed) != 0) return Push::closed;
       // Acquire pairs with pop's exchange of head_: room that is seen is room in the cells, up to the check below.
-      if (ticket - head_.load(std::memory_order_acquire) >= capacity_ + extra) return Push::full;
+      const std::uint64_t head = head_.load(std::memory_order_acquire);
+      if (head > ticket) {
+        // Our look at the tail is so old that its place has been popped already.
+        ticket = tail_.load(std::memory_order_acquire);
+        continue;
+      }
+      if (ticket - head >= capacity_ + extra) return Push::full;
       Cell& cell = cells_[ticket & mask_];
       // Acquire pairs with the release in pop: the cell is empty before it is written again.
       const std::uint64_t turn = cell.turn.load(std::memory_order_acquire);
@@ -93,6 +99,11 @@ class Ingress {
   [[nodiscard]] std::uint64_t tail() const noexcept { return tail_.load(std::memory_order_acquire) & ~kClosed; }
   /// Tickets popped.
   [[nodiscard]] std::uint64_t head() const noexcept { return head_.load(std::memory_order_acquire); }
+
+  /// Whether the ring was full when `head` was read from it.
+  [[nodiscard]] bool full_at(std::uint64_t head, std::size_t extra = 0) const noexcept {
+    return tail() - head >= capacity_ + extra;
+  }
 
   /// Blocks while nothing was popped since `head` was read.
   void wait_for_pop(std::uint64_t head) const noexcept { head_.wait(head, std::memory_order_seq_cst); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -79,7 +80,8 @@ class SubscriberQueue {
   }
   [[nodiscard]] std::uint64_t depth() const noexcept {
     const std::uint64_t head = head_.load(std::memory_order_acquire);
-    return tail_.load(std::memory_order_acquire) - head;
+    // Both sides move between the two looks, but there are never more than fit.
+    return std::min<std::uint64_t>(tail_.load(std::memory_order_acquire) - head, capacity_);
   }
   [[nodiscard]] std::uint64_t high_water() const noexcept { return high_water_.load(std::memory_order_relaxed); }
 

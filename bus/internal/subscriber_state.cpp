@@ -86,9 +86,10 @@ SubscriberState::Offer SubscriberState::call_inline(const BusEvent& event) {
     add(received_);
     last_received_.store(event.sequence(), std::memory_order_relaxed);
   }
-  calling_.store(false, std::memory_order_release);
-  if (let_go_.load(std::memory_order_acquire)) calling_.notify_all();
-  return Offer::lent;
+  // seq_cst with let_go, once more: either it sees that the call is over, or we see that it waits.
+  calling_.store(false, std::memory_order_seq_cst);
+  if (let_go_.load(std::memory_order_seq_cst)) calling_.notify_all();
+  return ended_.load(std::memory_order_relaxed) ? Offer::ended : Offer::lent;
 }
 
 void SubscriberState::end(CloseReason why) noexcept {
@@ -152,7 +153,8 @@ Received SubscriberState::wait(const std::chrono::steady_clock::time_point* dead
     if (deadline == nullptr) {
       wake_condition_.wait(lock, woken);
     } else if (!wake_condition_.wait_until(lock, *deadline, woken)) {
-      parked_.store(false, std::memory_order_release);
+      // Like every change of parked_ a read-modify-write, else the next park() would not see what came before a wake().
+      parked_.exchange(false, std::memory_order_acq_rel);
       lock.unlock();
       return receive();
     }

@@ -43,8 +43,9 @@ class SubscriberState {
   [[nodiscard]] SubscriptionStats stats() const;
 
   // Producer side.
-  enum class Offer : std::uint8_t { taken, lent, lost };
-  /// `taken`: the queue keeps one counted reference; else the caller keeps it.
+  enum class Offer : std::uint8_t { taken, lent, lost, ended };
+  /// `taken`: the queue keeps one counted reference; else the caller keeps it. `ended`: lent, and the callback's
+  /// exception ended the subscription.
   Offer offer(const BusEvent& event);
   /// An event that would have been offered gave way in the ingress.
   void lose(const BusEvent& event);
