@@ -108,6 +108,7 @@ class Gateway {
   /// `capacity_exceeded` (too many pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed`
   /// (the gateway is closing); when the stream goes, its own code and text, at that moment.
   /// Cancellation: none; the timeout bounds it.
+  /// Give the call a name before `co_await`: GCC 12 copies a braced temporary in such an expression bit by bit.
   template <class CompletionToken>
   auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
@@ -137,7 +138,7 @@ class Gateway {
 
   /// Refuses new streams and requests, waits up to `drain` for the pending requests and then for the streams to end in
   /// good order, cancels what is left, and calls `done` on the executor when every session, listener, timer and
-  /// callback is gone. Idempotent: every `done` is called, the first `drain` counts.
+  /// callback is gone. Idempotent: every `done` is called, and the earliest end of a drain counts.
   void close(Duration drain, std::function<void()> done);
 
  private:

@@ -90,6 +90,16 @@ TEST(Subscribe, FilterAndCapacity_AreTaken) {
 }
 
 // Capacity 0 is an error, not a rendezvous.
+TEST(Subscribe, CapacityBeyondTheMaximum_IsAnErrorNamingTheField) {
+  SharingBus bus;
+  try {
+    const auto subscription = bus.subscribe(Filter::all(), SubscriptionOptions::kCapacityMax + 1);
+    FAIL() << "accepted";
+  } catch (const std::invalid_argument& e) {
+    EXPECT_NE(std::string(e.what()).find("capacity"), std::string::npos) << e.what();
+  }
+}
+
 TEST(Subscribe, CapacityZero_IsAnError) {
   SharingBus sut;
   EXPECT_THROW((void)sut.subscribe(Filter::all(), 0), std::invalid_argument);

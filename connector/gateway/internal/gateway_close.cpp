@@ -8,6 +8,10 @@ namespace sharingbus::connector::internal {
 
 namespace {
 
+/// Longer makes no difference, and would overflow the clock.
+constexpr Duration kDrainMax = std::chrono::hours(24 * 365);
+
+/// A function that takes a step of the core's on the executor, if the core is still there.
 template <class Core, class Step>
 std::function<void()> posted(const std::shared_ptr<Core>& core, Step step) {
   return [weak = std::weak_ptr<Core>(core), step] {
@@ -19,6 +23,7 @@ std::function<void()> posted(const std::shared_ptr<Core>& core, Step step) {
 
 void GatewayCore::close(Duration drain, std::function<void()> done) {
   std::vector<std::shared_ptr<transport::Listener>> listeners;
+  bool first = false;
   {
     std::unique_lock lock(mutex_);
     if (phase_ == Phase::closed) {
@@ -27,23 +32,27 @@ void GatewayCore::close(Duration drain, std::function<void()> done) {
       return;
     }
     if (done) waiting_.push_back(std::move(done));
-    if (phase_ != Phase::open) return;
-    phase_ = Phase::draining;
-    listeners = listeners_;
+    first = phase_ == Phase::open;
+    if (first) {
+      phase_ = Phase::draining;
+      listeners = listeners_;
+    }
   }
   for (const auto& listener : listeners)
     listener->stop_accepting();
-  if (drain <= Duration::zero()) {
-    requests_->close([] {});
-    return posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(false); })();
-  }
-  const TimerId timer = timers_.schedule_at(
-      timers_.now() + drain, posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(false); }));
-  {
-    const std::scoped_lock lock(mutex_);
-    drain_timer_ = timer;
-  }
-  requests_->close(posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(true); }));
+  limit_drain(drain);
+  if (first) requests_->close(posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(true); }));
+}
+
+void GatewayCore::limit_drain(Duration drain) {
+  const auto cancel = posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(false); });
+  if (drain <= Duration::zero()) return cancel();
+  const TimePoint until = timers_.now() + std::min(drain, kDrainMax);
+  const std::scoped_lock lock(mutex_);
+  if (phase_ == Phase::closed || (drain_timer_ != 0 && drain_until_ <= until)) return;
+  timers_.cancel(drain_timer_);
+  drain_until_ = until;
+  drain_timer_ = timers_.schedule_at(until, cancel);
 }
 
 void GatewayCore::end_sessions(bool graceful) {
@@ -127,7 +136,7 @@ void GatewayCore::abandon() {
   for (const auto& [uid, session] : sessions)
     session->end(Error(errc::closed, "the gateway was destroyed"), false);
   listeners.clear();
-  timers_.detach();
+  timers_.let_go();
   for (auto& done : waiting)
     boost::asio::post(executor_, std::move(done));
 }

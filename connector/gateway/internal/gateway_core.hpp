@@ -88,6 +88,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void refuse(Request request, Error error);
 
   // The steps of close, on the executor.
+  void limit_drain(Duration drain);
   void end_sessions(bool graceful);
   void close_listeners();
   void closed();
@@ -114,6 +115,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   std::unordered_set<std::uint64_t> listener_ids_;
   std::vector<std::function<void()>> waiting_;
   TimerId drain_timer_ = 0;
+  TimePoint drain_until_{};
   enum class Phase : std::uint8_t { open, draining, finishing, cancelling, closed } phase_ = Phase::open;
 
   Subscription opened_;

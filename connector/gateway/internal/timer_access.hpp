@@ -27,7 +27,7 @@ class TimerAccess {
     return last_.now;
   }
 
-  /// `fn` must post what it does; whoever it wakes calls `fired`. 0 once detached.
+  /// `fn` must post what it does; whoever it wakes calls `fired`. 0 once let go.
   TimerId schedule_at(TimePoint at, std::function<void()> fn) {
     const std::scoped_lock lock(mutex_);
     if (timers_ == nullptr) return 0;
@@ -44,7 +44,7 @@ class TimerAccess {
     if (armed_.erase(id) != 0 && timers_ != nullptr) timers_->cancel(id);
   }
   /// Cancels what is armed and never touches the service again.
-  void detach() {
+  void let_go() {
     const std::scoped_lock lock(mutex_);
     if (timers_ == nullptr) return;
     for (const TimerId id : armed_)
