@@ -1,5 +1,7 @@
 #include <yaml-cpp/yaml.h>
 
+#include <exception>
+
 #include "cli/flags.hpp"
 
 namespace sharingbus::cli {
@@ -42,6 +44,8 @@ void apply_config_file(CLI::App& app, const std::string& path) {
     throw CLI::ValidationError("--config", "cannot read " + path);
   } catch (const YAML::Exception& e) {
     throw CLI::ValidationError("--config", path + ": " + e.what());
+  } catch (const std::exception& e) {  // a folder, for one
+    throw CLI::ValidationError("--config", "cannot read " + path + ": " + e.what());
   }
   if (root.IsNull()) return;
   if (!root.IsMap()) throw CLI::ValidationError("--config", path + " is not a map of flags");

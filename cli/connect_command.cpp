@@ -62,27 +62,32 @@ class ConnectCommand final : public Command {
  private:
   void add_runner_flags() {
     app_.add_option("--max-streams-per-channel", options_.max_streams_per_channel, "Connectors on one connection")
-        ->check(CLI::PositiveNumber)
+        ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
-    add_duration(app_, "--connect-timeout", options_.connect_timeout, "To open a stream");
+    add_duration(app_, "--connect-timeout", options_.connect_timeout, "To open a stream", Zero::refused);
     app_.add_flag("--no-reconnect", no_reconnect_, "A connector ends with its first stream");
     add_duration(app_, "--reconnect-delay", options_.reconnect_delay, "First wait before another attempt");
     add_duration(app_, "--max-backoff", options_.max_backoff, "Longest wait before another attempt");
     add_duration(app_, "--reconnect-jitter", options_.reconnect_jitter, "Spread of the waits; 0s for none");
-    app_.add_option("--jitter-mode", options_.jitter_mode, "How waits are spread")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, JitterMode>{{"additive", JitterMode::additive},
-                                                                              {"equal", JitterMode::equal},
-                                                                              {"decorrelated", JitterMode::decorrelated}}))
-        ->default_str("equal");
+    add_choice<JitterMode>(app_, "--jitter-mode", options_.jitter_mode,
+                           {{"additive", JitterMode::additive},
+                            {"equal", JitterMode::equal},
+                            {"decorrelated", JitterMode::decorrelated}},
+                           "How waits are spread");
     app_.add_option("--max-concurrent-requests", options_.max_concurrent_requests, "Handlers of one connector at once")
+        ->check(CLI::Range(0, static_cast<int>(connector::kMostRequests)))
         ->capture_default_str();
     app_.add_option("--max-waiting-requests", options_.max_waiting_requests, "Requests of one connector that may wait")
+        ->check(CLI::Range(1, static_cast<int>(connector::kMostRequests)))
         ->capture_default_str();
-    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to the gateway");
-    add_duration(app_, "--heartbeat-timeout", options_.heartbeat_timeout, "Without an answer for longer: reconnect");
+    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to the gateway",
+                 Zero::refused);
+    add_duration(app_, "--heartbeat-timeout", options_.heartbeat_timeout, "Without an answer for longer: reconnect",
+                 Zero::refused);
     add_duration(app_, "--minimum-stream-life", options_.minimum_stream_life, "A stream that lived less keeps the backoff");
     add_duration(app_, "--drain", options_.drain, "What running requests get at shutdown");
     app_.add_option("--max-message-bytes", options_.limits.max_inbound_bytes, "Largest message that is accepted")
+        ->check(CLI::Range(1, kMostMessageBytes))
         ->capture_default_str();
   }
 

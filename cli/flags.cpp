@@ -36,12 +36,16 @@ std::string format_duration(Duration duration) {
   return ms % 1000 == 0 ? std::to_string(ms / 1000) + "s" : std::to_string(ms) + "ms";
 }
 
-CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description) {
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description,
+                          Zero zero) {
   CLI::Option* option = app.add_option_function<std::string>(
       flag,
-      [flag, &target](const std::string& text) {
+      [flag, &target, zero](const std::string& text) {
         const auto duration = parse_duration(text);
         if (!duration) throw CLI::ValidationError(flag, "'" + text + "' is no duration; write 500ms, 30s, 5m or 1h");
+        if (zero == Zero::refused && *duration == Duration::zero()) {
+          throw CLI::ValidationError(flag, "'" + text + "' is not above 0");
+        }
         target = *duration;
       },
       description);

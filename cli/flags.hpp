@@ -1,8 +1,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bus/base/result.hpp"
 #include "bus/base/timer.hpp"
@@ -14,8 +17,31 @@ namespace sharingbus::cli {
 [[nodiscard]] std::optional<Duration> parse_duration(const std::string& text);
 [[nodiscard]] std::string format_duration(Duration duration);
 
+/// The most that a flag lets a message have; gRPC counts in int.
+inline constexpr int kMostMessageBytes = 1 << 30;
+
+enum class Zero { allowed, refused };
 /// A flag that takes a duration; shows the target's present value as its default.
-CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description);
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& description,
+                          Zero zero = Zero::allowed);
+
+/// A flag that takes one of `choices`; shows the target's present value as its default.
+template <class T>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& target, std::map<std::string, T> choices,
+                        const std::string& description) {
+  std::vector<std::string> names;
+  std::string present;
+  for (const auto& [name, value] : choices) {
+    names.push_back(name);
+    if (value == target) present = name;
+  }
+  return app
+      .add_option_function<std::string>(
+          flag, [&target, choices = std::move(choices)](const std::string& name) { target = choices.at(name); },
+          description)
+      ->check(CLI::IsMember(std::move(names)))
+      ->default_str(present);
+}
 
 /// Gives every option of `app` its environment variable, SHARINGBUS_ and the flag's name in capitals.
 void name_environment(CLI::App& app);

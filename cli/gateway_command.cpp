@@ -27,18 +27,23 @@ class GatewayCommand final : public Command {
       : app_(*program.add_subcommand("gateway", "The server that connectors register with")) {
     app_.add_option("--grpc", grpc_, "Address to serve gRPC on; port 0 is any free one")->capture_default_str();
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to connectors");
-    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to a connector");
-    add_duration(app_, "--session-timeout", options_.session_timeout, "A connector silent for longer is ended");
-    add_duration(app_, "--register-timeout", options_.register_timeout, "From a stream's opening to its registration");
+    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to a connector",
+                 Zero::refused);
+    add_duration(app_, "--session-timeout", options_.session_timeout, "A connector silent for longer is ended",
+                 Zero::refused);
+    add_duration(app_, "--register-timeout", options_.register_timeout, "From a stream's opening to its registration",
+                 Zero::refused);
     add_duration(app_, "--drain", drain_, "What running requests get at shutdown");
-    app_.add_option("--duplicates", options_.duplicates, "Who keeps an identity that registers twice")
-        ->transform(CLI::CheckedTransformer(
-            std::map<std::string, DuplicatePolicy>{{"replace-old", DuplicatePolicy::replace_old},
-                                                   {"refuse-new", DuplicatePolicy::refuse_new}},
-            CLI::ignore_case))
-        ->default_str("replace-old");
-    app_.add_option("--max-sessions", options_.max_sessions, "Streams at once")->capture_default_str();
-    app_.add_option("--max-message-bytes", max_message_bytes_, "Largest message that is accepted")->capture_default_str();
+    add_choice<DuplicatePolicy>(
+        app_, "--duplicates", options_.duplicates,
+        {{"replace-old", DuplicatePolicy::replace_old}, {"refuse-new", DuplicatePolicy::refuse_new}},
+        "Who keeps an identity that registers twice");
+    app_.add_option("--max-sessions", options_.max_sessions, "Streams at once")
+        ->check(CLI::Range(1, 1'000'000))
+        ->capture_default_str();
+    app_.add_option("--max-message-bytes", max_message_bytes_, "Largest message that is accepted")
+        ->check(CLI::Range(1, kMostMessageBytes))
+        ->capture_default_str();
     app_.add_option("--log-level", log_level_, "Least level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
@@ -76,11 +81,12 @@ class GatewayCommand final : public Command {
       close(runtime, gateway);
       return kFailed;
     }
-    announce(*bound);
+    // Before anyone knows that it is ready: who does may end it.
     runtime.on_signal([&](int) {
       log(LogLevel::info, "draining for up to " + format_duration(drain_));
       gateway.close(drain_, [&] { runtime.stop(); });
     });
+    announce(*bound);
     runtime.wait();
     log(LogLevel::info, "stopped");
     return kDone;

@@ -12,7 +12,8 @@ namespace {
 
 int run_program(int argc, char** argv) {
   CLI::App program("SharingBus: transports publish onto one bus, everything else subscribes.", "sharingbus");
-  program.require_subcommand(1);
+  // Not 1, which would hide the name of an unknown one.
+  program.require_subcommand(0, 1);
   program.set_version_flag("--version", "sharingbus 0.1.0");
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_demo_command(program));
@@ -23,11 +24,11 @@ int run_program(int argc, char** argv) {
     for (const auto& command : commands) {
       if (command->app().parsed()) return command->run();
     }
+    throw CLI::RequiredError("A subcommand");
   } catch (const CLI::ParseError& e) {
     // Prints help and version to stdout, errors to stderr.
     return program.exit(e) == 0 ? kDone : kUsage;
   }
-  return kUsage;
 }
 
 }  // namespace

@@ -5,172 +5,62 @@ Opens one stream to a gateway over gRPC, registers, answers heartbeats, and answ
 {"echo": <payload>}. Prints what happens as JSON lines. Exits 0 after --max-requests answered requests, 1 when the
 registration is rejected or the stream ends before that, 2 on bad usage.
 
+With --invoke ADDRESS it asks the connector at that address once it is registered, and exits 0 when that one says
+success, 1 otherwise.
+
 Needs grpcio (Debian: python3-grpcio).
 """
 
 import argparse
 import json
 import queue
-import struct
 import sys
 import threading
 import time
 
 import grpc
+from connector_wire import (
+    APPROVAL_NOTIFICATION,
+    CREDENTIALS_ISSUED,
+    EXECUTE_REQUEST,
+    HEARTBEAT_REQUEST,
+    HEARTBEAT_RESPONSE,
+    INVOKE_RESPONSE,
+    METHOD,
+    REGISTER_RESPONSE,
+    STATUS_NAMES,
+    decode_payload,
+    execute_request,
+    execute_response,
+    field,
+    heartbeat_request,
+    heartbeat_response,
+    integer,
+    invoke_request,
+    parse,
+    register_request,
+    signed,
+    string_map,
+    text,
+)
 
-METHOD = "/matrix.connectors.v1.ConnectorService/Connect"
 DRAIN_SECONDS = 5
-
-# Numbers in StreamMessage.
-REGISTER_REQUEST, REGISTER_RESPONSE, EXECUTE_REQUEST, EXECUTE_RESPONSE, APPROVAL_NOTIFICATION = 1, 2, 3, 4, 5
-HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, CREDENTIALS_ISSUED = 6, 7, 10
-
-JSON, RAW_BYTES, JSON_LINES = 1, 2, 4
-ENCODING_NAMES = {0: "Unspecified", 3: "ArrowIpc", 5: "Protobuf", 6: "Msgpack", 7: "Parquet"}
-REQUEST_RESPONSE = 5
-STATUS_NAMES = {0: "unspecified", 1: "pending", 2: "approved", 3: "rejected"}
-
-
-# --- Protobuf's wire form ---
-
-
-def varint(value):
-    """Base-128, negative numbers as 64-bit two's complement."""
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def field(number, value):
-    """One field: int and bool as varint, str and bytes with their length, dict as a map of str to str."""
-    if isinstance(value, dict):
-        return b"".join(field(number, field(1, k) + field(2, v)) for k, v in value.items())
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def message(fields):
-    """Fields by number; default values stay off the wire."""
-    return b"".join(field(number, value) for number, value in fields.items() if value)
-
-
-def read_varint(data, at):
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise ValueError("varint is cut off or too long")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value & (1 << 64) - 1, at
-
-
-def parse(data):
-    """All values of each field, in order: {number: [int or bytes, …]}."""
-    fields = {}
-    at = 0
-    while at < len(data):
-        tag, at = read_varint(data, at)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, at = read_varint(data, at)
-        elif wire_type in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(wire_type)
-            if size is None:
-                size, at = read_varint(data, at)
-            value, at = data[at : at + size], at + size
-            if at > len(data):
-                raise ValueError(f"field {number} is cut off")
-            if wire_type != 2:
-                value = int.from_bytes(value, "little")
-        else:
-            raise ValueError(f"field {number} has wire type {wire_type}")
-        fields.setdefault(number, []).append(value)
-    return fields
-
-
-def text(fields, number):
-    return fields.get(number, [b""])[-1].decode()
-
-
-def integer(fields, number):
-    return fields.get(number, [0])[-1]
-
-
-def signed(fields, number):
-    return struct.unpack("<q", struct.pack("<Q", integer(fields, number)))[0]
-
-
-def string_map(fields, number):
-    entries = [parse(entry) for entry in fields.get(number, [])]
-    return {text(entry, 1): text(entry, 2) for entry in entries}
-
-
-# --- the protocol ---
-
-
-def sanitised(identifier):
-    return identifier.translate(str.maketrans(dict.fromkeys(".: \t\n", "-")))
-
-
-def now_ms():
-    return time.time_ns() // 1_000_000
-
-
-def register_request(options):
-    capabilities = message(
-        {
-            1: options.type,
-            2: "1.0.0",
-            3: bytes([JSON, RAW_BYTES]),  # packed
-            4: bytes([REQUEST_RESPONSE]),  # packed
-        }
-    )
-    instance = sanitised(options.instance)
-    return field(
-        REGISTER_REQUEST,
-        message(
-            {
-                1: sanitised(options.tenant),
-                2: sanitised(options.type),
-                3: instance,
-                4: capabilities,
-                7: options.jwt,
-                10: message({1: instance, 3: {"sdk.language": "python"}}),
-            }
-        ),
-    )
+INVOKE_ID = "invoke-1"
+CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0)]
 
 
 def first_message(options):
     """The registration, or what a broken peer might send instead."""
     return {
-        "register": register_request(options),
-        "execute": field(EXECUTE_REQUEST, message({1: "r-1", 2: "{}", 3: JSON})),
+        "register": register_request(options.tenant, options.type, options.instance, options.jwt),
+        "execute": execute_request("r-1"),
         "empty": b"",
         "garbage": b"\xff" * 16,
         "unknown": field(99, "from the future"),
     }[options.first]
 
 
-def decode_payload(payload, encoding):
-    if encoding in (JSON, RAW_BYTES):
-        return json.loads(payload.decode())
-    if encoding == JSON_LINES:
-        return [line for line in payload.decode().split("\n") if line]
-    name = ENCODING_NAMES.get(encoding, encoding)
-    raise ValueError(f"Unsupported encoding: Encoding {name} not yet implemented")
-
-
-def execute_response(request):
+def answer(request):
     """The answer to an ExecuteRequest, and whether it is a success."""
     started = time.monotonic()
     try:
@@ -178,15 +68,8 @@ def execute_response(request):
         result, error = {"echo": decode_payload(payload, integer(request, 3))}, ""
     except ValueError as failure:
         result, error = {"error": str(failure), "success": False}, str(failure)
-    fields = {
-        1: text(request, 1),
-        2: not error,
-        3: json.dumps(result),
-        4: JSON,
-        5: error,
-        6: int((time.monotonic() - started) * 1000),
-    }
-    return field(EXECUTE_RESPONSE, message(fields)), not error
+    duration_ms = int((time.monotonic() - started) * 1000)
+    return execute_response(text(request, 1), json.dumps(result), error, duration_ms), not error
 
 
 class Peer:
@@ -199,10 +82,11 @@ class Peer:
         self._stopped = threading.Event()
         self._answered = 0
         self._rejected = False
+        self._invoke_success = None
 
     def run(self):
         """Serves the stream until it ends; returns the exit code."""
-        with grpc.insecure_channel(self._options.address) as channel:
+        with grpc.insecure_channel(self._options.address, CHANNEL_OPTIONS) as channel:
             connect = channel.stream_stream(METHOD, request_serializer=None, response_deserializer=None)
             self._outbound.put(first_message(self._options))
             call = connect(iter(self._outbound.get, None), timeout=self._options.timeout or None)
@@ -214,11 +98,11 @@ class Peer:
                         break
                 if self._done():
                     self._drain(call)
-                    return 0
+                    return 1 if self._invoke_success is False else 0
                 call.cancel()
                 if not self._rejected:
                     self._emit("stream_closed", code=call.code().name, details=call.details())
-                return 1 if self._rejected or self._options.max_requests else 0
+                return 1 if self._rejected or self._options.max_requests or self._options.invoke else 0
             except grpc.RpcError as error:
                 self._emit("stream_error", code=error.code().name, details=error.details())
                 return 1
@@ -230,6 +114,8 @@ class Peer:
                 self._outbound.put(None)
 
     def _done(self):
+        if self._options.invoke:
+            return self._invoke_success is not None
         return 0 < self._options.max_requests <= self._answered
 
     def _drain(self, call):
@@ -247,7 +133,7 @@ class Peer:
 
     def _send_heartbeats(self):
         while not self._stopped.wait(self._options.heartbeat_interval):
-            self._outbound.put(field(HEARTBEAT_REQUEST, message({2: now_ms()})))
+            self._outbound.put(heartbeat_request())
 
     def _handle(self, stream_message):
         handlers = {
@@ -256,6 +142,7 @@ class Peer:
             APPROVAL_NOTIFICATION: self._on_approval_notification,
             HEARTBEAT_REQUEST: self._on_heartbeat_request,
             HEARTBEAT_RESPONSE: self._on_heartbeat_response,
+            INVOKE_RESPONSE: self._on_invoke_response,
             CREDENTIALS_ISSUED: self._on_credentials_issued,
         }
         for number, values in stream_message.items():
@@ -274,9 +161,40 @@ class Peer:
         self._emit(
             "registered", arn=arn, status=STATUS_NAMES.get(status, status), session_token=text(response, 8)
         )
+        if self._options.invoke:
+            self._invoke()
+
+    def _invoke(self):
+        options = self._options
+        context = dict(pair.split("=", 1) for pair in options.context)
+        self._outbound.put(
+            invoke_request(
+                INVOKE_ID,
+                options.invoke,
+                options.payload,
+                capability=options.capability,
+                context=context,
+                timeout_ms=options.invoke_timeout_ms,
+            )
+        )
+
+    def _on_invoke_response(self, response):
+        if text(response, 1) != INVOKE_ID:
+            self._emit("ignored", request_id=text(response, 1))
+            return
+        self._invoke_success = bool(integer(response, 2))
+        self._emit(
+            "invoked",
+            success=self._invoke_success,
+            payload=response.get(3, [b""])[-1].decode(),
+            encoding=integer(response, 4),
+            error=text(response, 5),
+            duration_ms=signed(response, 6),
+            error_details=string_map(response, 8),
+        )
 
     def _on_execute_request(self, request):
-        response, success = execute_response(request)
+        response, success = answer(request)
         self._outbound.put(response)
         self._answered += 1
         self._emit(
@@ -297,9 +215,7 @@ class Peer:
         )
 
     def _on_heartbeat_request(self, request):
-        self._outbound.put(
-            field(HEARTBEAT_RESPONSE, message({1: text(request, 1), 2: signed(request, 2)}))
-        )
+        self._outbound.put(heartbeat_response(request))
         self._emit("heartbeat_answered", timestamp_ms=signed(request, 2))
 
     def _on_heartbeat_response(self, response):
@@ -323,6 +239,11 @@ def parse_arguments():
     parser.add_argument("--instance", default="peer-1")
     parser.add_argument("--jwt", default="")
     parser.add_argument("--max-requests", type=int, default=1, help="0: until the stream ends")
+    parser.add_argument("--invoke", default="", metavar="ADDRESS", help="tenant.type.instance of whom to ask")
+    parser.add_argument("--payload", default="{}", metavar="JSON", help="of --invoke")
+    parser.add_argument("--capability", default="", help="of --invoke")
+    parser.add_argument("--context", action="append", default=[], metavar="KEY=VALUE", help="of --invoke")
+    parser.add_argument("--invoke-timeout-ms", type=int, default=0, metavar="MS")
     parser.add_argument("--first", choices=["register", "execute", "empty", "garbage", "unknown"], default="register")
     parser.add_argument("--heartbeat-interval", type=float, default=30, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=0, metavar="SECONDS", help="of the whole stream; 0: none")

@@ -5,7 +5,8 @@
 function(sharingbus_program_tests name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "FILE;TIMEOUT" "CLASSES;LABELS")
   if(NOT arg_FILE OR NOT arg_CLASSES OR NOT arg_LABELS OR arg_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "sharingbus_program_tests(${name}): needs FILE, CLASSES and LABELS; unknown: ${arg_UNPARSED_ARGUMENTS}")
+    message(FATAL_ERROR
+      "sharingbus_program_tests(${name}): needs FILE, CLASSES and LABELS; unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
   if(NOT SHARINGBUS_TESTS OR NOT TARGET sharingbus)
     return()

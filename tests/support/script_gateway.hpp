@@ -61,7 +61,7 @@ class ScriptGateway {
     SubscriptionOptions options;
     options.name = "script gateway";
     options.filter = Filter::origin(EventOrigin::gateway);
-    options.capacity = 1 << 20;
+    options.capacity = 1 << 16;
     subscription_ = subscribe_on(bus, std::move(executor), std::move(options), [this](const Received& received) {
       if (const EventRef* event = received.event()) receive(**event);
     });

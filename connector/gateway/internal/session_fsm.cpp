@@ -189,6 +189,10 @@ void SessionFsm::end(const Error& why, bool graceful, Moment at, Actions& action
 void SessionFsm::stream_closed(const Error& error, Actions& actions) {
   if (state_ == State::registered) {
     leave_registered(error ? error : Error(errc::stream_closed, "the connector closed the stream"), actions);
+  } else if (state_ == State::awaiting_register &&
+             (error.is(errc::malformed_frame) || error.is(errc::message_too_large))) {
+    // Ended by our own transport, for what it sent first.
+    actions.push_back(ConnectorRefused{{}, peer_, error});
   }
   state_ = State::closed;
 }

@@ -318,6 +318,15 @@ TEST_F(SessionFsmTest, End_Graceful_FinishesThenCancels) {
   EXPECT_THAT(take(), IsEmpty());
 }
 
+TEST_F(SessionFsmTest, FirstMessageThatIsNoMessageOrTooLarge_IsReportedAsRefused) {
+  for (const errc code : {errc::malformed_frame, errc::message_too_large}) {
+    SessionFsm waiting(options, [](std::string_view, std::int64_t) { return std::string("token"); }, "peer", start);
+    waiting.stream_closed(Error(code, "what it sent"), actions);
+    EXPECT_THAT(take(), ElementsAre("refused"));
+    EXPECT_EQ(last_of<ConnectorRefused>().error, Error(code, "what it sent"));
+  }
+}
+
 TEST_F(SessionFsmTest, StreamClosed_EachState_DisconnectsOnlyTheRegistered) {
   SessionFsm waiting(
       options, [](auto...) { return "t"; }, "peer", start);
