@@ -34,7 +34,7 @@ class Dialer {
   /// Never null. After `close` the stream ends with `closed`.
   virtual std::shared_ptr<Link> open(StreamOptions options, std::string first_frame) = 0;
   /// Cancels every link and calls `done` once all have published `StreamClosed` and the channels are gone. Idempotent:
-  /// every `done` is called. `done` runs on any thread, maybe before this returns.
+  /// every `done` that is not null is called. `done` runs on any thread, maybe before this returns.
   virtual void close(std::function<void()> done) = 0;
   [[nodiscard]] virtual DialerStats stats() const = 0;
 };

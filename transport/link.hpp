@@ -65,7 +65,9 @@ class Link {
   /// when the peer does, which it does by itself once it has read everything. Until then this side goes on reading
   /// while it has credit; the first message that finds none is dropped, and all after it.
   virtual void finish() = 0;
-  /// Ends the stream at once; `why` becomes the error of `StreamClosed`. Idempotent; the first reason stays.
+  /// Ends the stream at once; `why` becomes the error of `StreamClosed`. Idempotent; the first reason stays. The peer
+  /// sees an error. As with `finish`, it may see that only behind the messages that came before, and so, when it has no
+  /// credit, not before it grants some.
   virtual void cancel(Error why) = 0;
   [[nodiscard]] virtual LinkStats stats() const = 0;
 };

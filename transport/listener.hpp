@@ -38,7 +38,8 @@ class Listener {
   /// Refuses new streams; those that are open stay.
   virtual void stop_accepting() = 0;
   /// Stops accepting, cancels every link, releases the address and calls `done` once every link has published
-  /// `StreamClosed`. Idempotent: every `done` is called. `done` runs on any thread, maybe before this returns.
+  /// `StreamClosed`. Idempotent: every `done` that is not null is called. `done` runs on any thread, maybe before this
+  /// returns.
   virtual void close(std::function<void()> done) = 0;
   /// Links that are open.
   [[nodiscard]] virtual std::size_t link_count() const = 0;

@@ -1,0 +1,396 @@
+// What gRPC adds to the contract that the conformance suite checks: connections, statuses, limits, keepalive.
+#include <set>
+#include <thread>
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/server_builder.h>
+#include <grpcpp/support/client_callback.h>
+
+#include "tests/transport/grpc_rig.hpp"
+
+namespace sharingbus::test {
+namespace {
+
+using namespace transport;
+
+TEST_F(GrpcRig, Channels_MoreStreamsThanOneMayCarry_AreConnectionsOfTheirOwn) {
+  listen();
+  GrpcDialerOptions options;
+  options.max_streams_per_channel = 2;
+  dial(options);
+  for (int i = 0; i < 5; ++i)
+    ASSERT_TRUE(client.opens(open()));
+  ASSERT_TRUE(server.sees(5));
+  std::set<std::string> peers;
+  for (std::size_t i = 0; i < 5; ++i)
+    peers.insert(server.at(i).opened->peer);
+  EXPECT_EQ(peers.size(), 3U);
+  EXPECT_EQ(dialer->stats().channels, 3U);
+  EXPECT_EQ(dialer->stats().streams, 5U);
+
+  // Places are given back, and channels that nobody needs go.
+  for (std::size_t i = 0; i < 5; ++i)
+    client.at(i).link->cancel(Error(errc::cancelled, "enough"));
+  for (std::size_t i = 0; i < 5; ++i)
+    ASSERT_TRUE(client.closes(client.at(i)));
+  EXPECT_TRUE(client.wait([&] { return dialer->stats().channels == 1; }));
+  for (int i = 0; i < 2; ++i)
+    ASSERT_TRUE(client.opens(open()));
+  EXPECT_EQ(dialer->stats().channels, 1U);
+  EXPECT_EQ(dialer->stats().channels_opened, 3U);
+}
+
+TEST_F(GrpcRig, Channels_BurstBeforeAnythingIsOpen_KeepsToTheLimit) {
+  const BoundPort silent(true);
+  GrpcDialerOptions options;
+  options.max_streams_per_channel = 4;
+  dial_to(silent.endpoint(), options);
+  for (int i = 0; i < 10; ++i)
+    open();
+  EXPECT_EQ(dialer->stats().channels, 3U);
+  EXPECT_EQ(dialer->stats().streams, 10U);
+  close(*dialer);
+  EXPECT_EQ(dialer->stats().channels, 0U);
+  EXPECT_EQ(dialer->stats().streams, 0U);
+}
+
+TEST_F(GrpcRig, Connect_NoAnswer_TimesOutAndTheNextStreamGetsANewChannel) {
+  const BoundPort silent(true);
+  dial_to(silent.endpoint());
+  StreamOptions options = stream_options();
+  options.connect_timeout = std::chrono::seconds(7);
+  StreamRecord& stream = open(std::move(options), "Cfirst");
+  timers.advance(std::chrono::milliseconds(6999));
+  EXPECT_FALSE(client.wait([&] { return stream.closed.has_value(); }, std::chrono::milliseconds(50)));
+  timers.advance(std::chrono::milliseconds(1));
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_TRUE(stream.closed->error.is(errc::connect_timeout)) << stream.ending();
+  EXPECT_NE(stream.ending().find(to_string(silent.endpoint()) + ": no answer within 7000 ms"), std::string::npos)
+      << stream.ending();
+  EXPECT_FALSE(stream.opened);
+  EXPECT_EQ(timers.pending(), 0U);
+  open();
+  EXPECT_EQ(dialer->stats().channels_opened, 2U);
+}
+
+TEST_F(GrpcRig, Connect_ServerAtItsOwnLimit_MarksTheChannelAsFull) {
+  GrpcListenerOptions options = listener_options();
+  options.max_concurrent_streams = 2;
+  listen(options);
+  dial();
+  for (int i = 0; i < 2; ++i)
+    ASSERT_TRUE(client.opens(open()));
+  StreamRecord& queued = open();
+  EXPECT_EQ(dialer->stats().channels, 1U);
+  EXPECT_FALSE(client.wait([&] { return queued.opened.has_value(); }, std::chrono::milliseconds(50)));
+  timers.advance(std::chrono::seconds(10));
+  ASSERT_TRUE(client.closes(queued));
+  EXPECT_TRUE(queued.closed->error.is(errc::connect_timeout)) << queued.ending();
+  ASSERT_TRUE(client.opens(open()));
+  EXPECT_EQ(dialer->stats().channels, 2U);
+}
+
+TEST_F(GrpcRig, Connect_Refused_SaysSoAtOnceAndNamesTheAddress) {
+  const BoundPort refusing(false);
+  dial_to(refusing.endpoint());
+  for (int i = 0; i < 3; ++i) {
+    StreamRecord& stream = open();
+    ASSERT_TRUE(client.closes(stream));  // virtual time stands still: no timeout is involved
+    EXPECT_TRUE(stream.closed->error.is(errc::connection_refused)) << stream.ending();
+    EXPECT_NE(stream.ending().find(to_string(refusing.endpoint())), std::string::npos) << stream.ending();
+    EXPECT_NE(stream.ending().find("refused"), std::string::npos) << stream.ending();
+  }
+  EXPECT_EQ(timers.pending(), 0U);
+  EXPECT_LE(dialer->stats().channels, 1U);
+}
+
+TEST_F(GrpcRig, Connect_ServerRestarted_TheSameDialerOpensAtOnce) {
+  listen();
+  dial();
+  StreamRecord& before = open();
+  ASSERT_TRUE(client.opens(before));
+  close(*listener);
+  ASSERT_TRUE(client.closes(before));
+  StreamRecord& refused = open();
+  ASSERT_TRUE(client.closes(refused));
+  EXPECT_TRUE(refused.closed->error.is(errc::connection_refused)) << refused.ending();
+  listen(listener_options(), endpoint);
+  EXPECT_TRUE(client.opens(open()));
+}
+
+TEST_F(GrpcRig, Connect_Failed_IsTriedAgainOnlyByTheNextOpen) {
+  const BoundPort hanging_up(true);
+  dial_to(hanging_up.endpoint());
+  for (int i = 0; i < 2; ++i) {
+    StreamRecord& stream = open();
+    ASSERT_TRUE(hanging_up.hang_up_on_next(std::chrono::seconds(20)));
+    ASSERT_TRUE(client.closes(stream));
+    EXPECT_TRUE(stream.closed->error.is(errc::connection_refused)) << stream.ending();
+    EXPECT_FALSE(hanging_up.hang_up_on_next(std::chrono::milliseconds(400)));
+  }
+  EXPECT_EQ(dialer->stats().channels_opened, 2U);
+}
+
+TEST_F(GrpcRig, Connect_OtherScheme_IsInvalid) {
+  dial_to({"grpcs", "127.0.0.1", 1});
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_TRUE(stream.closed->error.is(errc::invalid_endpoint)) << stream.ending();
+}
+
+TEST_F(GrpcRig, Listen_AddressInUseOrNotOurs_IsNamed) {
+  listen();
+  GrpcListener second(endpoint, listener_options());
+  const auto taken = second.listen();
+  ASSERT_FALSE(taken.has_value());
+  EXPECT_TRUE(taken.error().is(errc::address_in_use));
+  EXPECT_EQ(to_string(taken.error()), to_string(endpoint) + " is in use");
+
+  // 192.0.2.0/24 is for documentation: nobody has it.
+  GrpcListener foreign({"grpc", "192.0.2.1", 0}, listener_options());
+  const auto not_ours = foreign.listen();
+  ASSERT_FALSE(not_ours.has_value());
+  EXPECT_TRUE(not_ours.error().is(errc::invalid_endpoint)) << to_string(not_ours.error());
+  EXPECT_NE(to_string(not_ours.error()).find("192.0.2.1"), std::string::npos);
+
+  GrpcListener tls({"grpcs", "127.0.0.1", 0}, listener_options());
+  EXPECT_TRUE(tls.listen().error().is(errc::invalid_endpoint));
+}
+
+TEST_F(GrpcRig, Method_NotServed_IsUnimplementedByName) {
+  listen();
+  GrpcDialerOptions options;
+  options.method = "/other.Service/Stream";
+  dial(options);
+  StreamRecord& stream = open(stream_options(), "Cfirst");
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_TRUE(stream.closed->error.is(errc::unimplemented)) << stream.ending();
+  EXPECT_NE(stream.ending().find("/other.Service/Stream"), std::string::npos) << stream.ending();
+  EXPECT_EQ(listener->link_count(), 0U);
+  EXPECT_TRUE(server.order.empty());
+}
+
+TEST_F(GrpcRig, Oversize_FarBeyondTheLimit_EndsOnlyThatStream) {
+  GrpcListenerOptions options = listener_options();
+  options.base.limits.max_inbound_bytes = 1000;
+  listen(options);
+  GrpcDialerOptions dialling;
+  dialling.max_receive_bytes = 2000;
+  dial(dialling);
+  StreamOptions stream = stream_options();
+  stream.limits.max_inbound_bytes = 1000;
+  for (const std::size_t size : {1001U, 100'000U}) {
+    SCOPED_TRACE(size);
+    const std::size_t seen = server.order.size();
+    StreamRecord& up = open(stream);
+    ASSERT_TRUE(client.opens(up) && server.sees(seen + 1));
+    StreamRecord& other = open(stream);
+    ASSERT_TRUE(client.opens(other) && server.sees(seen + 2));
+    StreamRecord& down = open(stream);
+    ASSERT_TRUE(client.opens(down) && server.sees(seen + 3));
+    for (std::size_t i = seen; i < seen + 3; ++i)
+      server.at(i).link->grant(kPlenty);
+
+    // Exactly named up to twice the limit; beyond that gRPC's guard keeps it out of the memory.
+    up.link->send(std::string(size, 'C'));
+    ASSERT_TRUE(client.closes(up) && server.closes(server.at(seen)));
+    EXPECT_TRUE(up.closed->error.is(errc::message_too_large)) << up.ending();
+    if (size == 1001) {
+      EXPECT_TRUE(server.at(seen).closed->error.is(errc::message_too_large)) << server.at(seen).ending();
+      EXPECT_NE(up.ending().find("1001 bytes"), std::string::npos) << up.ending();
+    }
+    server.at(seen + 2).link->send(std::string(size, 'C'));
+    ASSERT_TRUE(client.closes(down) && server.closes(server.at(seen + 2)));
+    EXPECT_TRUE(down.closed->error.is(errc::message_too_large)) << down.ending();
+
+    other.link->send("Cunharmed");
+    EXPECT_TRUE(server.gets(server.at(seen + 1), 1));
+  }
+}
+
+TEST_F(GrpcRig, Keepalive_ManyPingsWithoutData_AreAccepted) {
+  listen();
+  GrpcDialerOptions options;
+  options.keepalive_interval = std::chrono::milliseconds(100);  // gRPC makes it one a second
+  dial(options);
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.opens(stream) && server.sees(1));
+  // A server with gRPC's defaults says GOAWAY (too_many_pings) to the third.
+  EXPECT_FALSE(client.wait([&] { return stream.closed.has_value(); }, std::chrono::milliseconds(4500)))
+      << stream.ending();
+  server.at(0).link->grant(kPlenty);
+  stream.link->send("Calive");
+  EXPECT_TRUE(server.gets(server.at(0), 1));
+  EXPECT_EQ(dialer->stats().channels_opened, 1U);
+}
+
+TEST_F(GrpcRig, Idle_LongerThanASecond_IsNotAnsweredLate) {
+  listen();
+  dial();
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.opens(stream) && server.sees(1));
+  server.at(0).link->grant(kPlenty);
+  // Without the nudge gRPC's threads sleep from 1.0 to 1.1 s. No bound is asserted: the message just has to arrive.
+  ASSERT_FALSE(server.wait([] { return false; }, std::chrono::milliseconds(1020)));
+  stream.link->send("Clate");
+  EXPECT_TRUE(server.gets(server.at(0), 1));
+}
+
+/// Answers with headers only after it has read a message.
+class Hesitant final : public grpc::CallbackGenericService {
+ public:
+  class Reactor final : public grpc::ServerGenericBidiReactor {
+   public:
+    Reactor() { StartRead(&message_); }
+    void OnReadDone(bool ok) override {
+      if (std::exchange(answered_, true)) return Finish(grpc::Status::OK);
+      if (!ok) return Finish(grpc::Status(grpc::StatusCode::ABORTED, "no message"));
+      StartSendInitialMetadata();
+      StartRead(&message_);
+    }
+    void OnDone() override { delete this; }
+
+   private:
+    grpc::ByteBuffer message_;
+    bool answered_ = false;
+  };
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override { return new Reactor; }
+};
+
+TEST_F(GrpcRig, FirstFrame_GoesOutBeforeTheServerAnswers) {
+  Hesitant service;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&service);
+  const auto hesitant = builder.BuildAndStart();
+  dial_to({"grpc", "127.0.0.1", static_cast<std::uint16_t>(port)});
+  StreamRecord& stream = open(stream_options(), "Cfirst");
+  ASSERT_TRUE(client.opens(stream)) << stream.ending();
+  stream.link->finish();
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_FALSE(stream.closed->error) << stream.ending();
+  dialer.reset();
+  hesitant->Shutdown();
+}
+
+TEST_F(GrpcRig, Compressed_FromThePeer_IsRefused) {
+  listen();
+  GrpcDialerOptions options;
+  dial(options);
+  // Only a client of another make compresses; this one is gRPC's own.
+  struct Client final : grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+    void OnDone(const grpc::Status& status) override { done.set_value(status); }
+    std::promise<grpc::Status> done;
+    grpc::ClientContext context;
+  };
+  const auto channel = grpc::CreateChannel(authority(endpoint), grpc::InsecureChannelCredentials());
+  grpc::GenericStub stub(channel);
+  Client call;
+  call.context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  const grpc::Slice slice(std::string(100'000, 'C'));
+  const grpc::ByteBuffer message(&slice, 1);
+  stub.PrepareBidiStreamingCall(&call.context, GrpcDialerOptions().method, {}, &call);
+  call.StartWrite(&message);
+  call.StartCall();
+  const grpc::Status status = call.done.get_future().get();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+}
+
+TEST_F(GrpcRig, Cancel_ByTheServer_TellsThePeerWhy) {
+  listen();
+  dial();
+  const struct {
+    errc sent;
+    errc seen;
+  } cases[] = {{errc::unauthenticated, errc::unauthenticated},
+               {errc::rejected, errc::rejected},
+               {errc::closed, errc::stream_failed},
+               {errc::malformed_frame, errc::malformed_frame},
+               {errc::cancelled, errc::stream_failed},
+               {errc::stream_closed, errc::stream_closed}};
+  std::size_t count = 0;
+  for (const auto& [sent, seen] : cases) {
+    StreamRecord& stream = open();
+    ASSERT_TRUE(client.opens(stream) && server.sees(++count));
+    server.at(count - 1).link->cancel(Error(sent, "the reason in words"));
+    ASSERT_TRUE(client.closes(stream));
+    EXPECT_TRUE(stream.closed->error.is(seen)) << stream.ending();
+    EXPECT_EQ(stream.ending().find("the reason in words") == std::string::npos, seen == errc::stream_closed);
+  }
+}
+
+TEST_F(GrpcRig, Cancel_WhileThePeerDoesNotRead_EndsAllTheSame) {
+  listen();
+  dial();
+  StreamRecord& stream = open(stream_options(kNone));
+  ASSERT_TRUE(client.opens(stream) && server.sees(1));
+  StreamRecord& accepted = server.at(0);
+  while (accepted.link->send(std::string(100'000, 'C')) == SendStatus::queued) {
+  }
+  accepted.link->cancel(Error(errc::rejected, "too slow"));
+  ASSERT_TRUE(server.closes(accepted));
+  EXPECT_TRUE(accepted.closed->error.is(errc::rejected)) << accepted.ending();
+  // With more unread than is read ahead, this side learns of the end when it sends.
+  stream.link->send("Canybody there?");
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_TRUE(stream.closed->error) << stream.ending();
+}
+
+TEST_F(GrpcRig, Paused_ServerEndsInOrder_WhatWasReadAheadComesFirst) {
+  listen();
+  dial();
+  for (const bool finish : {false, true}) {
+    const std::size_t seen = server.order.size();
+    StreamRecord& stream = open(stream_options(kNone));
+    ASSERT_TRUE(client.opens(stream) && server.sees(seen + 1));
+    StreamRecord& accepted = server.at(seen);
+    for (int i = 0; i < 200; ++i)
+      ASSERT_EQ(accepted.link->send("C" + std::to_string(i)), SendStatus::queued);
+    accepted.link->finish();
+    ASSERT_TRUE(server.closes(accepted));
+    EXPECT_FALSE(client.wait([&] { return stream.closed || !stream.frames.empty(); }, std::chrono::milliseconds(50)));
+    stream.link->grant({1, 3});
+    ASSERT_TRUE(client.gets(stream, 3));
+    EXPECT_FALSE(client.wait([&] { return stream.closed || stream.frames.size() > 3; }, std::chrono::milliseconds(50)));
+    if (finish) {
+      stream.link->finish();
+    } else {
+      stream.link->grant(kPlenty);
+    }
+    ASSERT_TRUE(client.closes(stream));
+    EXPECT_EQ(stream.frames.size(), finish ? 3U : 200U);
+    EXPECT_EQ(stream.frames[2], "C2");
+  }
+}
+
+TEST_F(GrpcRig, Inline_CancelOrFinishOnAMessage_Works) {
+  listen();
+  dial();
+  for (const bool cancels : {true, false}) {
+    std::map<Uuid, std::weak_ptr<Link>> links;
+    SubscriptionOptions options;
+    options.name = "inline";
+    const auto subscription = server.bus.subscribe_inline(options, [&](const EventRef& event) {
+      const Uuid uid = *event->routing().connector_uid;
+      if (const auto* opened = event->get_if<StreamOpened>()) {
+        links[uid] = opened->link;
+        opened->link.lock()->grant(kPlenty);
+      } else if (event->is<TextFrame>()) {
+        if (const auto link = links[uid].lock()) {
+          link->send("Canswer");
+          cancels ? link->cancel(Error(errc::rejected, "no")) : link->finish();
+        }
+      }
+    });
+    StreamRecord& stream = open(stream_options(), "Cfirst");
+    ASSERT_TRUE(client.closes(stream));
+    EXPECT_TRUE(stream.closed->error.is(cancels ? errc::rejected : errc::stream_closed)) << stream.ending();
+    EXPECT_TRUE(cancels || stream.frames.size() == 1);
+  }
+}
+
+}  // namespace
+}  // namespace sharingbus::test

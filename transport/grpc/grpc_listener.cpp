@@ -1,0 +1,190 @@
+#include "transport/grpc/grpc_listener.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include <grpc/compression.h>
+#include <grpc/grpc.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include "transport/grpc/internal/bind_check.hpp"
+#include "transport/grpc/internal/channel_arguments.hpp"
+#include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/server_link.hpp"
+
+namespace sharingbus::transport {
+namespace {
+
+/// How long streams that were cancelled may take to tell their peers, when the listener closes.
+constexpr auto kShutdownPatience = std::chrono::seconds(2);
+
+class Refusal final : public grpc::ServerGenericBidiReactor {
+ public:
+  explicit Refusal(grpc::Status status) { Finish(std::move(status)); }
+  void OnDone() override { delete this; }
+};
+
+grpc::ServerGenericBidiReactor* refuse(grpc::StatusCode code, std::string text) {
+  return new Refusal({code, std::move(text)});
+}
+
+void add_arguments(grpc::ServerBuilder& builder, const GrpcListenerOptions& options) {
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, internal::to_int(options.max_concurrent_streams));
+  // Only identity: a small compressed message could fill the memory.
+  builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, internal::to_ms(options.keepalive_interval));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, internal::to_ms(options.keepalive_timeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             internal::to_ms(options.min_ping_interval));
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  // A guard for the memory only; the link's own check names the size.
+  builder.SetMaxReceiveMessageSize(internal::to_int(options.base.limits.max_inbound_bytes * 2));
+  builder.SetMaxSendMessageSize(-1);
+}
+
+}  // namespace
+
+Result<> GrpcListenerOptions::validate() const {
+  const auto at_least_1 = [](const char* field) {
+    return Error(errc::invalid_argument, std::string(field) + " must be at least 1");
+  };
+  if (!base.decoder) return Error(errc::invalid_argument, "decoder is missing");
+  if (const auto valid = base.limits.validate(); !valid) return valid.error();
+  if (base.max_links == 0) return at_least_1("max_links");
+  if (methods.empty()) return Error(errc::invalid_argument, "methods must name at least one");
+  for (const std::string& method : methods) {
+    if (method.size() < 2 || method.front() != '/') {
+      return Error(errc::invalid_argument, "methods must be paths like /package.Service/Method, not '" + method + "'");
+    }
+  }
+  if (max_concurrent_streams == 0) return at_least_1("max_concurrent_streams");
+  if (min_ping_interval < Duration::zero()) return Error(errc::invalid_argument, "min_ping_interval is negative");
+  if (keepalive_interval <= Duration::zero())
+    return Error(errc::invalid_argument, "keepalive_interval must be positive");
+  if (keepalive_timeout <= Duration::zero()) return Error(errc::invalid_argument, "keepalive_timeout must be positive");
+  return {};
+}
+
+struct GrpcListener::State final : grpc::CallbackGenericService {
+  State(Endpoint where, GrpcListenerOptions chosen) : endpoint(std::move(where)), options(std::move(chosen)) {}
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+  [[nodiscard]] StreamOptions stream_options() const;
+  void shut_down();
+
+  const Endpoint endpoint;
+  const GrpcListenerOptions options;
+  const std::shared_ptr<internal::LinkSet> links = std::make_shared<internal::LinkSet>();
+  std::atomic<bool> accepting{true};
+
+  std::mutex mutex;
+  bool listen_called = false;
+  std::unique_ptr<grpc::Server> server;
+  /// Last, so that its thread has ended before the rest goes.
+  internal::Closer closer;
+};
+
+grpc::ServerGenericBidiReactor* GrpcListener::State::CreateReactor(grpc::GenericCallbackServerContext* context) {
+  const std::string& method = context->method();
+  if (std::find(options.methods.begin(), options.methods.end(), method) == options.methods.end()) {
+    return refuse(grpc::StatusCode::UNIMPLEMENTED, "method " + method + " is not served here");
+  }
+  if (!accepting) return refuse(grpc::StatusCode::UNAVAILABLE, "no new streams are accepted");
+  const auto link = std::make_shared<internal::ServerLink>(links, *context, stream_options(), options.base.id);
+  switch (links->add(link, options.base.max_links)) {
+    case internal::LinkSet::Admission::admitted:
+      break;
+    case internal::LinkSet::Admission::full:
+      return refuse(grpc::StatusCode::UNAVAILABLE,
+                    "the limit of " + std::to_string(options.base.max_links) + " streams is reached");
+    case internal::LinkSet::Admission::closed:
+      return refuse(grpc::StatusCode::UNAVAILABLE, "the listener is closing");
+  }
+  link->StartSendInitialMetadata();
+  return link.get();
+}
+
+StreamOptions GrpcListener::State::stream_options() const {
+  StreamOptions stream;
+  stream.publisher = options.base.publisher;
+  stream.decoder = options.base.decoder;
+  stream.id = options.base.new_source ? options.base.new_source() : 0;
+  stream.origin = options.base.origin;
+  stream.limits = options.base.limits;
+  return stream;
+}
+
+GrpcListener::GrpcListener(Endpoint endpoint, GrpcListenerOptions options) {
+  if (const auto valid = options.validate(); !valid) throw std::invalid_argument(to_string(valid.error()));
+  state_ = std::make_unique<State>(std::move(endpoint), std::move(options));
+}
+
+GrpcListener::~GrpcListener() {
+  close(nullptr);
+}
+
+Result<Endpoint> GrpcListener::listen() {
+  State& state = *state_;
+  const std::scoped_lock lock(state.mutex);
+  if (state.closer.started()) return Error(errc::invalid_state, "the listener is closed");
+  if (std::exchange(state.listen_called, true)) return Error(errc::invalid_state, "listen was called before");
+  if (state.endpoint.scheme != "grpc") {
+    return Error(errc::invalid_endpoint, to_string(state.endpoint) + ": this listener serves the scheme grpc only");
+  }
+  // Asked first, because gRPC says much on stderr and nothing to us.
+  if (const auto free = internal::check_bind(state.endpoint); !free) return free.error();
+
+  grpc::ServerBuilder builder;
+  add_arguments(builder, state.options);
+  int port = 0;
+  builder.AddListeningPort(authority(state.endpoint), grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&state);
+  state.server = builder.BuildAndStart();
+  if (!state.server || port <= 0) {
+    state.server.reset();
+    if (const auto free = internal::check_bind(state.endpoint); !free) return free.error();
+    return Error(errc::address_in_use, to_string(state.endpoint) + " could not be bound");
+  }
+  Endpoint bound = state.endpoint;
+  bound.port = static_cast<std::uint16_t>(port);
+  return bound;
+}
+
+std::uint64_t GrpcListener::id() const noexcept {
+  return state_->options.base.id;
+}
+
+void GrpcListener::stop_accepting() {
+  state_->accepting = false;
+}
+
+void GrpcListener::close(std::function<void()> done) {
+  stop_accepting();
+  state_->closer.close([&state = *state_] { state.shut_down(); }, std::move(done));
+}
+
+void GrpcListener::State::shut_down() {
+  links->close(Error(errc::closed, to_string(endpoint) + ": the listener was closed"), nullptr);
+  const std::scoped_lock lock(mutex);
+  if (!server) return;
+  // Returns when every stream has ended, its last reaction included.
+  server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
+  server.reset();
+}
+
+std::size_t GrpcListener::link_count() const {
+  return state_->links->size();
+}
+
+}  // namespace sharingbus::transport

@@ -1,0 +1,129 @@
+#include "transport/grpc/internal/channel_pool.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+namespace sharingbus::transport::internal {
+
+ChannelPool::Lease::Lease(std::shared_ptr<ChannelPool> pool, std::shared_ptr<Channel> channel) noexcept
+    : pool_(std::move(pool)), channel_(std::move(channel)) {}
+
+ChannelPool::Lease& ChannelPool::Lease::operator=(Lease&& other) noexcept {
+  if (this != &other) {
+    release();
+    pool_ = std::move(other.pool_);
+    channel_ = std::move(other.channel_);
+  }
+  return *this;
+}
+
+grpc::GenericStub& ChannelPool::Lease::stub() const noexcept {
+  return *channel_->stub;
+}
+
+void ChannelPool::Lease::mark_used() {
+  pool_->mark_used(*channel_);
+}
+
+void ChannelPool::Lease::mark_full() {
+  if (channel_) pool_->mark_full(*channel_);
+}
+
+void ChannelPool::Lease::release() {
+  if (!channel_) return;
+  const auto pool = std::exchange(pool_, nullptr);
+  pool->release(std::exchange(channel_, nullptr));
+}
+
+ChannelPool::ChannelPool(std::string target, grpc::ChannelArguments arguments, std::size_t max_streams)
+    : target_(std::move(target)), arguments_(std::move(arguments)), max_streams_(max_streams) {}
+
+ChannelPool::Lease ChannelPool::acquire() {
+  std::vector<std::shared_ptr<Channel>> freed;
+  const std::scoped_lock lock(mutex_);
+  auto channel = find_room(freed);
+  if (!channel) {
+    channel = channels_.emplace_back(make_channel());
+    ++made_;
+  }
+  ++channel->streams;
+  return {shared_from_this(), std::move(channel)};
+}
+
+std::shared_ptr<ChannelPool::Channel> ChannelPool::find_room(std::vector<std::shared_ptr<Channel>>& freed) {
+  for (;;) {
+    std::shared_ptr<Channel> best;
+    for (const auto& each : channels_) {
+      if (each->has_room() && (!best || each->streams < best->streams)) best = each;
+    }
+    if (!best) return nullptr;
+    // A channel that failed to connect would fail this stream too, by what it remembers: gRPC tries again when its own
+    // backoff says so. A new one resolves and connects at once.
+    const grpc_connectivity_state state = best->connection->GetState(false);
+    if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_SHUTDOWN) return best;
+    best->retired = true;
+    if (best->streams == 0) freed.push_back(remove(best));
+  }
+}
+
+std::shared_ptr<ChannelPool::Channel> ChannelPool::make_channel() const {
+  auto channel = std::make_shared<Channel>();
+  channel->connection = grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments_);
+  channel->stub = std::make_unique<grpc::GenericStub>(channel->connection);
+  channel->limit = max_streams_;
+  return channel;
+}
+
+std::shared_ptr<ChannelPool::Channel> ChannelPool::remove(const std::shared_ptr<Channel>& channel) {
+  std::erase(channels_, channel);
+  const bool last_used = channel->used && std::none_of(channels_.begin(), channels_.end(),
+                                                       [](const std::shared_ptr<Channel>& each) { return each->used; });
+  return last_used ? std::exchange(kept_, channel) : channel;
+}
+
+void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
+  std::shared_ptr<Channel> freed;
+  const std::scoped_lock lock(mutex_);
+  if (--channel->streams != 0) return;
+  // The last channel is kept for the next stream; others go when they are idle and there is room without them.
+  const bool spare = std::any_of(channels_.begin(), channels_.end(), [&](const std::shared_ptr<Channel>& each) {
+    return each != channel && each->has_room();
+  });
+  if (channel->retired || spare) freed = remove(channel);
+}
+
+void ChannelPool::mark_used(Channel& channel) {
+  std::shared_ptr<Channel> freed;
+  const std::scoped_lock lock(mutex_);
+  channel.used = true;
+  freed = std::move(kept_);
+}
+
+void ChannelPool::mark_full(Channel& channel) {
+  const std::scoped_lock lock(mutex_);
+  channel.limit = std::min(channel.limit, channel.streams - 1);
+  // Nothing works on it: it may be stuck in connecting.
+  if (channel.limit == 0) channel.retired = true;
+}
+
+void ChannelPool::clear() {
+  std::vector<std::shared_ptr<Channel>> freed;
+  const std::scoped_lock lock(mutex_);
+  freed.swap(channels_);
+  freed.push_back(std::move(kept_));
+}
+
+std::size_t ChannelPool::channels() const {
+  const std::scoped_lock lock(mutex_);
+  return channels_.size();
+}
+
+std::uint64_t ChannelPool::channels_made() const {
+  const std::scoped_lock lock(mutex_);
+  return made_;
+}
+
+}  // namespace sharingbus::transport::internal

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <grpcpp/channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/channel_arguments.h>
+
+namespace sharingbus::transport::internal {
+
+/// Channels to one target, each a connection of its own and shared by a limited number of streams. Any thread.
+///
+/// The last object in the process that uses gRPC's callback threads joins them when it goes, so that must not happen on
+/// one of them. Once a channel was used, the pool therefore keeps one that was, until `clear`, wherever it is let go.
+class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
+  struct Channel;
+
+ public:
+  /// One stream's place on a channel, from before it opens until it has ended. Move-only.
+  class Lease {
+   public:
+    Lease() noexcept = default;
+    Lease(std::shared_ptr<ChannelPool> pool, std::shared_ptr<Channel> channel) noexcept;
+    Lease(Lease&&) noexcept = default;
+    Lease& operator=(Lease&& other) noexcept;
+    ~Lease() { release(); }
+
+    [[nodiscard]] grpc::GenericStub& stub() const noexcept;
+    /// A call was prepared on the channel.
+    void mark_used();
+    /// The stream got no answer to its opening: the channel shall not get more streams than the others it has.
+    void mark_full();
+    void release();
+
+   private:
+    std::shared_ptr<ChannelPool> pool_;
+    std::shared_ptr<Channel> channel_;
+  };
+
+  ChannelPool(std::string target, grpc::ChannelArguments arguments, std::size_t max_streams);
+
+  /// A place on the channel with the most room; on a new one when all are at their limit or failed to connect.
+  [[nodiscard]] Lease acquire();
+  /// Lets all channels go. No lease may be left, and not on gRPC's threads.
+  void clear();
+
+  [[nodiscard]] std::size_t channels() const;
+  /// Channels made since the beginning.
+  [[nodiscard]] std::uint64_t channels_made() const;
+
+ private:
+  struct Channel {
+    std::shared_ptr<grpc::Channel> connection;
+    std::unique_ptr<grpc::GenericStub> stub;
+    std::size_t streams = 0;
+    std::size_t limit = 0;
+    /// Takes no more streams and goes with its last one.
+    bool retired = false;
+    bool used = false;
+    [[nodiscard]] bool has_room() const noexcept { return !retired && streams < limit; }
+  };
+
+  [[nodiscard]] std::shared_ptr<Channel> make_channel() const;
+  [[nodiscard]] std::shared_ptr<Channel> find_room(std::vector<std::shared_ptr<Channel>>& freed);
+  /// Takes it out of the pool; what is returned may be freed after unlocking.
+  [[nodiscard]] std::shared_ptr<Channel> remove(const std::shared_ptr<Channel>& channel);
+  void release(const std::shared_ptr<Channel>& channel);
+  void mark_full(Channel& channel);
+  void mark_used(Channel& channel);
+
+  const std::string target_;
+  const grpc::ChannelArguments arguments_;
+  const std::size_t max_streams_;
+  mutable std::mutex mutex_;
+  std::vector<std::shared_ptr<Channel>> channels_;
+  /// The used channel that was taken out when it was the last one.
+  std::shared_ptr<Channel> kept_;
+  std::uint64_t made_ = 0;
+};
+
+}  // namespace sharingbus::transport::internal

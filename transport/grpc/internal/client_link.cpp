@@ -1,0 +1,106 @@
+#include "transport/grpc/internal/client_link.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include "transport/grpc/internal/status_mapping.hpp"
+
+namespace sharingbus::transport::internal {
+
+ClientLink::ClientLink(std::shared_ptr<Shared> shared, StreamOptions options)
+    : LinkCore(std::move(options), Reading::ahead), shared_(std::move(shared)) {}
+
+void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
+  lease_ = std::move(lease);
+  const bool has_first = !first_frame.empty();
+  if (has_first && !queue_first(std::move(first_frame))) {
+    return fail(Error(errc::message_too_large, shared_->peer + ": the first message exceeds max_outbound_bytes"));
+  }
+  // Until the call has started, so that a cancel meanwhile does not remove a hold that is not there yet.
+  if (!try_pin()) return on_done(outcome(grpc::Status::CANCELLED), false);
+  has_call_ = true;
+  // Headers and first message leave together.
+  context_->set_initial_metadata_corked(has_first);
+  lease_.stub().PrepareBidiStreamingCall(context_.get(), shared_->method, {}, this);
+  lease_.mark_used();
+  AddHold();
+  const TimerId timer = shared_->timers.schedule_after(publisher().connect_timeout(), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) static_cast<ClientLink&>(*self).expire();
+  });
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    timer_ = timer;
+    steps = next_steps();
+  }
+  carry_out(steps);
+  StartCall();
+  call_.store(context_->c_call(), std::memory_order_release);
+  unpin();
+}
+
+void ClientLink::fail(Error why) {
+  end();
+  on_done(std::move(why), false);
+}
+
+void ClientLink::expire() {
+  using std::chrono::milliseconds;
+  const auto limit = std::chrono::duration_cast<milliseconds>(publisher().connect_timeout()).count();
+  cancel_unopened(Error(errc::connect_timeout, shared_->peer + ": no answer within " + std::to_string(limit) + " ms"));
+}
+
+void ClientLink::cancel_timer() {
+  TimerId timer = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    timer = timer_;
+  }
+  shared_->timers.cancel(timer);
+}
+
+void ClientLink::OnReadInitialMetadataDone(bool ok) {
+  if (!ok) return end();
+  cancel_timer();
+  on_open(context_->peer(), 0);
+}
+
+void ClientLink::OnReadDone(bool ok) {
+  if (!ok) return end();
+  on_message();
+}
+
+void ClientLink::break_off() {
+  context_->TryCancel();
+  end();
+}
+
+void ClientLink::let_go() {
+  if (has_call_) RemoveHold();
+}
+
+void ClientLink::OnDone(const grpc::Status& status) {
+  const auto self = shared_from_this();
+  cancel_timer();
+  Error error = outcome(status);
+  const bool in_order = !error || error.is(errc::stream_closed);
+  if (error.is(errc::connect_timeout)) lease_.mark_full();
+  // Before StreamClosed, so that whoever dials again on seeing it finds the place free.
+  context_.reset();
+  lease_.release();
+  on_done(std::move(error), in_order);
+}
+
+Error ClientLink::outcome(const grpc::Status& status) const {
+  const std::scoped_lock lock(mutex_);
+  if (reason_) return *reason_;
+  if (!status.ok()) return from_status(status, opened_, shared_->peer);
+  return finishing_ ? Error{} : Error(errc::stream_closed, shared_->peer + " ended the stream");
+}
+
+void ClientLink::close(Error error) {
+  publisher().closed(std::move(error));
+  shared_->links->remove(this);
+}
+
+}  // namespace sharingbus::transport::internal

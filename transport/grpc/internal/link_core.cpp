@@ -1,0 +1,300 @@
+#include "transport/grpc/internal/link_core.hpp"
+
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include <grpcpp/support/slice.h>
+
+#include "transport/grpc/internal/byte_buffer.hpp"
+#include "transport/grpc/internal/grpc_threads.hpp"
+
+namespace sharingbus::transport::internal {
+
+LinkCore::LinkCore(StreamOptions options, Reading reading)
+    : reading_mode_(reading), publisher_(std::move(options)), queue_(publisher_.limits().outbound_capacity) {}
+
+SendStatus LinkCore::send(std::string frame) {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (over_ || reason_ || finishing_ || write_failed_) return SendStatus::closed;
+    if (frame.size() > publisher_.limits().max_outbound_bytes) return SendStatus::too_large;
+    if (queue_.full()) {
+      writable_wanted_ = true;
+      return SendStatus::full;
+    }
+    queue_.push(std::move(frame));
+    if (writing_) return SendStatus::queued;
+    steps = next_steps();
+  }
+  carry_out(steps);
+  return SendStatus::queued;
+}
+
+bool LinkCore::queue_first(std::string frame) {
+  if (frame.size() > publisher_.limits().max_outbound_bytes) return false;
+  const std::scoped_lock lock(mutex_);
+  queue_.push(std::move(frame));
+  return true;
+}
+
+void LinkCore::grant(Credit credit) {
+  if (!publisher_.grant(credit)) return;
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::finish() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (closed_ || reason_ || std::exchange(finishing_, true)) return;
+    if (!ahead_.empty() && !publisher_.may_read()) go_deaf();
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::cancel(Error why) {
+  cancel_if(false, std::move(why));
+}
+
+void LinkCore::cancel_unopened(Error why) {
+  cancel_if(true, std::move(why));
+}
+
+void LinkCore::cancel_if(bool only_unopened, Error why) {
+  bool running = false;
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (closed_ || reason_ || (only_unopened && opened_)) return;
+    if (final_) final_ = why;
+    reason_ = std::move(why);
+    queue_.clear();
+    ahead_.clear();
+    running = !over_;
+    if (running) pin();
+    steps = next_steps();
+  }
+  if (running) {
+    break_off();
+    unpin();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::end() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (std::exchange(over_, true)) return;
+  }
+  unpin();
+}
+
+bool LinkCore::try_pin() {
+  const std::scoped_lock lock(mutex_);
+  if (over_ || reason_) return false;
+  pin();
+  return true;
+}
+
+void LinkCore::unpin() {
+  if (pins_.fetch_sub(1, std::memory_order_acq_rel) == 1) let_go();
+}
+
+void LinkCore::keep_threads_awake() {
+  if (!try_pin()) return;
+  if (grpc_call* started = call()) nudge(started);
+  unpin();
+}
+
+bool LinkCore::may_start_reading() const {
+  if (reading_mode_ == Reading::with_credit_only) return finishing_ || publisher_.may_read();
+  // After a failed write the peer sends no more, so what is left to read is little and the end is behind it.
+  return ahead_.has_room() || write_failed_;
+}
+
+bool LinkCore::may_deliver() const {
+  if (delivering_ || closed_) return false;
+  return ahead_.empty() ? final_.has_value() : publisher_.may_read();
+}
+
+void LinkCore::go_deaf() {
+  deaf_ = true;
+  ahead_.clear();
+}
+
+LinkCore::Steps LinkCore::next_steps() {
+  Steps steps;
+  if (may_deliver()) steps.deliver = delivering_ = true;
+  if (over_ || reason_) return steps;
+  if (ready_ && !reading_ && may_start_reading()) steps.read = reading_ = true;
+  if (!writing_ && !write_failed_ && !writes_ended_) {
+    if (!queue_.empty()) {
+      std::string message = queue_.pop();
+      bytes_in_flight_ = message.size();
+      fill(outbound_, std::move(message));
+      steps.write = writing_ = true;
+      steps.more_writes = !queue_.empty();
+    } else if (finishing_) {
+      steps.end_writes = writes_ended_ = true;
+    }
+  }
+  if (writable_wanted_ && ready_ && !finishing_ && queue_.roomy()) {
+    writable_wanted_ = false;
+    steps.writable = true;
+  }
+  if (steps.pinned()) pin();
+  return steps;
+}
+
+void LinkCore::carry_out(const Steps& steps) {
+  if (steps.deliver) {
+    run_on_grpc_thread([self = shared_from_this()] { self->deliver(); });
+  }
+  if (!steps.pinned()) return;
+  // With more to come gRPC may keep the message in its buffer: one system call then takes many.
+  if (steps.write) {
+    start_write(&outbound_, steps.more_writes ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
+  }
+  if (steps.read) start_read(&inbound_);
+  if (steps.end_writes) end_writes();
+  // While pinned, so that StreamClosed cannot overtake it.
+  if (steps.writable) publisher_.writable();
+  unpin();
+}
+
+void LinkCore::on_open(std::string peer, std::uint64_t listener) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (reason_) return;
+    opened_ = true;
+  }
+  publisher_.opened(weak_from_this(), std::move(peer), listener);
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    ready_ = true;
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::on_message() {
+  bool now = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    // `reading_` stays set, here and while the message is published, so that nothing starts another read.
+    if (reason_) return inbound_.Clear();
+    if (ahead_.empty() && !delivering_ && finishing_ && !publisher_.may_read()) go_deaf();
+    now = ahead_.empty() && !delivering_ && publisher_.may_read();
+    if (!now && !deaf_) ahead_.push(inbound_);
+  }
+  if (now && !deaf_) take(inbound_);
+  inbound_.Clear();
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    reading_ = false;
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::take(const grpc::ByteBuffer& message) {
+  grpc::Slice storage;
+  std::string_view bytes;
+  Result<> taken;
+  try {
+    taken = view_of(message, storage, bytes) ? publisher_.frame(bytes)
+                                             : Error(errc::malformed_frame, "a compressed or incomplete message");
+  } catch (const std::exception& thrown) {
+    taken = Error(errc::internal, std::string("decoding threw: ") + thrown.what());
+  } catch (...) {
+    taken = Error(errc::internal, "decoding threw");
+  }
+  if (!taken) cancel(std::move(taken).error());
+}
+
+void LinkCore::deliver() {
+  std::optional<Error> last;
+  Steps steps;
+  for (;;) {
+    grpc::ByteBuffer message;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (ahead_.empty() || !publisher_.may_read()) {
+        if (finishing_ && !ahead_.empty()) go_deaf();
+        delivering_ = false;
+        if (final_ && ahead_.empty()) {
+          closed_ = true;
+          last = final_;
+        } else {
+          steps = next_steps();
+        }
+        break;
+      }
+      ahead_.pop(message);
+    }
+    take(message);
+  }
+  if (last) return close(std::move(*last));
+  carry_out(steps);
+}
+
+void LinkCore::on_written(bool ok) {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    outbound_.Clear();
+    writing_ = false;
+    if (ok) {
+      publisher_.sent(bytes_in_flight_);
+    } else {
+      write_failed_ = true;
+      queue_.clear();
+    }
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::on_peer_finished() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!std::exchange(finishing_, true)) peer_finished_first_ = true;
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
+void LinkCore::on_done(Error error, bool in_order) {
+  bool now = false;
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    // Cancelled since `error` was made up: what was read ahead is gone, so it is no good order any more.
+    if (reason_) {
+      error = *reason_;
+      in_order = false;
+    }
+    if (!in_order) ahead_.clear();
+    now = ahead_.empty() && !delivering_;
+    closed_ = now;
+    if (!now) {
+      final_ = error;
+      steps = next_steps();
+    }
+  }
+  if (now) return close(std::move(error));
+  carry_out(steps);
+}
+
+}  // namespace sharingbus::transport::internal

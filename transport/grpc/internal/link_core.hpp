@@ -1,0 +1,139 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include <grpcpp/impl/call_op_set.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include "transport/grpc/internal/outbound_queue.hpp"
+#include "transport/grpc/internal/read_ahead.hpp"
+#include "transport/stream_publisher.hpp"
+
+struct grpc_call;
+
+namespace sharingbus::transport::internal {
+
+/// What dialled and accepted streams have in common: queue, credit, and when to start which operation. Derived classes
+/// are the reactors.
+///
+/// Threads: the mutex guards the state, and nothing is started, published or freed while it is held. Operations are
+/// started after it was released, by any thread, so each such thread *pins* the call: `let_go`, after which gRPC may
+/// finish the call, runs when the last pin is gone. The first pin is the stream's own and is dropped when it is over.
+class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
+ public:
+  [[nodiscard]] std::uint64_t id() const noexcept final { return publisher_.id(); }
+  [[nodiscard]] const Uuid& uid() const noexcept final { return publisher_.uid(); }
+  SendStatus send(std::string frame) final;
+  void grant(Credit credit) final;
+  void finish() final;
+  void cancel(Error why) final;
+  [[nodiscard]] LinkStats stats() const final { return publisher_.stats(); }
+
+  /// See grpc_threads.hpp.
+  void keep_threads_awake();
+
+ protected:
+  /// A stream that reads ahead learns of its end without credit, as a read is in flight; see README.md.
+  enum class Reading : std::uint8_t { with_credit_only, ahead };
+
+  LinkCore(StreamOptions options, Reading reading);
+
+  // The reactor's operations. Called unlocked and pinned.
+  virtual void start_read(grpc::ByteBuffer* into) = 0;
+  virtual void start_write(const grpc::ByteBuffer* message, grpc::WriteOptions options) = 0;
+  /// Everything that was queued went out, and nothing follows.
+  virtual void end_writes() = 0;
+  /// `reason_` was just set: end the stream at once.
+  virtual void break_off() = 0;
+  /// Null until it has started. Called pinned, by any thread.
+  [[nodiscard]] virtual grpc_call* call() = 0;
+
+  /// Once, unlocked: no operation is started any more.
+  virtual void let_go() = 0;
+  /// Once, unlocked, as the last: publish `StreamClosed`.
+  virtual void close(Error error) = 0;
+
+  // What reactions report. One at a time, except that reads and writes overlap.
+  void on_open(std::string peer, std::uint64_t listener);
+  void on_message();
+  void on_written(bool ok);
+  /// The peer will send no more, in good order.
+  void on_peer_finished();
+  /// The call is done. Closes, after what was read ahead if that is `in_order`.
+  void on_done(Error error, bool in_order);
+
+  /// Queues the stream's first message before anybody knows of the link. False when it is too large.
+  [[nodiscard]] bool queue_first(std::string frame);
+  /// As `cancel`, but only if the stream has not been opened.
+  void cancel_unopened(Error why);
+  /// The call is over: drops its own pin. Idempotent.
+  void end();
+  /// False when the stream is over or cancelled.
+  [[nodiscard]] bool try_pin();
+  void unpin();
+
+  [[nodiscard]] StreamPublisher& publisher() noexcept { return publisher_; }
+
+  /// What may be started now. The caller carries it out after unlocking.
+  struct Steps {
+    bool read = false;
+    bool write = false;
+    bool more_writes = false;
+    bool end_writes = false;
+    bool writable = false;
+    bool deliver = false;
+    [[nodiscard]] bool pinned() const noexcept { return read || write || end_writes || writable; }
+  };
+  [[nodiscard]] Steps next_steps();
+  void carry_out(const Steps& steps);
+
+  mutable std::mutex mutex_;
+  /// Why this side, or a broken connection, ended the stream. The first one stays.
+  std::optional<Error> reason_;
+  bool opened_ = false;
+  /// `finish` was called, or the peer finished first.
+  bool finishing_ = false;
+  bool peer_finished_first_ = false;
+
+ private:
+  void cancel_if(bool only_unopened, Error why);
+  void pin() noexcept { pins_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] bool may_start_reading() const;
+  [[nodiscard]] bool may_deliver() const;
+  void go_deaf();
+  void take(const grpc::ByteBuffer& message);
+  void deliver();
+
+  const Reading reading_mode_;
+  StreamPublisher publisher_;
+  OutboundQueue queue_;
+  std::atomic<int> pins_{1};
+  bool over_ = false;
+  bool closed_ = false;
+  /// `StreamOpened` has been published: reading may start.
+  bool ready_ = false;
+  bool reading_ = false;
+  bool writing_ = false;
+  bool writes_ended_ = false;
+  bool write_failed_ = false;
+  bool writable_wanted_ = false;
+  /// Messages are read and forgotten: the stream is finishing and has no credit.
+  bool deaf_ = false;
+  /// A turn of `deliver` is due or running: it alone publishes messages.
+  bool delivering_ = false;
+  ReadAhead ahead_;
+  /// The call is done; `ahead_` is published first.
+  std::optional<Error> final_;
+  std::size_t bytes_in_flight_ = 0;
+  // Each belongs to gRPC while the operation is in flight.
+  grpc::ByteBuffer inbound_;
+  grpc::ByteBuffer outbound_;
+};
+
+}  // namespace sharingbus::transport::internal
