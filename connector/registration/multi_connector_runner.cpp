@@ -107,7 +107,10 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
       left_ = runners.size();
     }
     for (const auto& [index, runner] : runners) {
-      runner->start([alive, i = index](Error error) { alive->ended(i, std::move(error)); });
+      // Weak, because the runners belong to this: a run that is never finished must not keep itself alive.
+      runner->start([weak = weak_from_this(), i = index](Error error) {
+        if (const auto self = weak.lock()) self->ended(i, std::move(error));
+      });
     }
     signal->listen([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->shutdown_all();

@@ -119,14 +119,17 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
 
   void begin(std::function<void(Error)> ended) {
     ended_ = std::move(ended);
+    // Weak, because handlers keep the pool alive, and may outlive a runner that was let go before its end.
     ExecutePool::Hooks hooks;
-    hooks.started = [this](const std::string& id, std::size_t bytes) {
-      publish(ExecuteStarted{id, bytes, timers_.unix_ms()});
+    hooks.started = [weak = weak_from_this()](const std::string& id, std::size_t bytes) {
+      if (const auto self = weak.lock()) self->publish(ExecuteStarted{id, bytes, self->timers_.unix_ms()});
     };
-    hooks.finished = [this](messages::ExecuteResponse response, Duration duration, bool answerable) {
-      execute_finished(std::move(response), duration, answerable);
+    hooks.finished = [weak = weak_from_this()](messages::ExecuteResponse response, Duration duration, bool answerable) {
+      if (const auto self = weak.lock()) self->execute_finished(std::move(response), duration, answerable);
     };
-    hooks.freed = [this] { end_if_idle(); };
+    hooks.freed = [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->end_if_idle();
+    };
     pool_ = std::make_shared<ExecutePool>(strand_, executor_, registration_.connector,
                                           limits_of(registration_, options_), timers_, std::move(hooks));
     SubscriptionOptions subscription;
@@ -252,7 +255,7 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     while (!pending_.empty()) {
       Fsm::Action action = std::move(pending_.front());
       pending_.pop_front();
-      std::visit([this](auto&& a) { perform(std::forward<decltype(a)>(a)); }, std::move(action));
+      std::visit([this](auto&& a) { this->perform(std::forward<decltype(a)>(a)); }, std::move(action));
     }
     stepping_ = false;
     arm_timer();
