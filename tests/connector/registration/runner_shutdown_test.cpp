@@ -241,14 +241,13 @@ class RandomLife {
  public:
   explicit RandomLife(unsigned seed) : random_(seed) {
     world.gateway.on_register = [this](const auto& hello) -> std::optional<messages::RegisterResponse> {
-      const int mood = pick(0, 9);
+      const int mood = pick(0, 19);
       if (mood == 0) return std::nullopt;
       if (mood < 3) return test::ScriptGateway::no("moody");
       return test::ScriptGateway::yes(hello);
     };
     if (pick(0, 4) != 0) world.gateway.listen();
     RunnerOptions options = test::test_options();
-    options.reconnect_jitter = milliseconds(200);
     options.max_concurrent_requests = static_cast<std::size_t>(pick(1, 4));
     std::vector<Registration> registrations;
     for (int i = pick(1, 4); i > 0; --i) registrations.push_back(test::registration(connector, std::to_string(i)));
@@ -285,9 +284,10 @@ class RandomLife {
 
   void act(bool settle = true) {
     auto* one = session();
-    switch (pick(0, 9)) {
+    switch (pick(0, 15)) {
       case 0: world.gateway.kill(); break;
-      case 1: world.gateway.kill(), world.gateway.listen(); break;
+      case 1:
+      case 6: world.gateway.kill(), world.gateway.listen(); break;
       case 2:
         if (one != nullptr) one->link->finish();
         break;
@@ -342,8 +342,9 @@ TEST(RunnerShutdownAnywhere, TwoHundredRandomPoints_LeaveNothing) {
     for (const auto& stats : world.bus.snapshot().subscriptions) EXPECT_EQ(stats.lagged, 0u) << stats.name;
     if (::testing::Test::HasFailure()) break;
   }
-  EXPECT_GT(idle, 20) << "both kinds must have been tried";
-  EXPECT_LT(idle, 180);
+  std::printf("idle %d\n", idle);
+  EXPECT_GT(idle, 40) << "both kinds must have been tried";
+  EXPECT_LT(idle, 160);
 }
 
 // Spec 3, Exact points: in mid-handshake, with a port that refuses, reconnect off, a signal after 50 ms.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -55,7 +56,8 @@ class HeldConnector : public connector::Connector {
         held_.erase(held_.begin());
       }
     }
-    for (const auto& timer : timers) timer->cancel();
+    // A timer belongs to the strand of its handler.
+    for (const auto& timer : timers) boost::asio::post(timer->get_executor(), [timer] { timer->cancel(); });
   }
   /// From now on nobody waits.
   void release_for_good() {
