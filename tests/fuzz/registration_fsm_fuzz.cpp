@@ -49,23 +49,37 @@ class Owner {
     Fsm::Actions actions;
     const bool stream_was_open = stream_;
     switch (what % 11) {
-      case 0: fsm_.start(now_, actions); break;
-      case 1: fsm_.stream_opened(now_, actions); break;
+      case 0:
+        fsm_.start(now_, actions);
+        break;
+      case 1:
+        fsm_.stream_opened(now_, actions);
+        break;
       case 2:
-      case 3: fsm_.message(message(how), now_, ++unix_ms_, actions); break;
+      case 3:
+        fsm_.message(message(how), now_, ++unix_ms_, actions);
+        break;
       case 4:
         stream_ = false;
         fsm_.stream_closed(error(how), now_, ++unix_ms_, actions);
         require(stream_was_open || actions.empty(), "an end without a stream means something");
         break;
-      case 5: fsm_.send_failed(now_, actions); break;
-      case 6: fsm_.in_flight_changed(how % 3, now_, actions); break;
-      case 7: fsm_.reading_paused(how % 2 == 0, now_); break;
+      case 5:
+        fsm_.send_failed(now_, actions);
+        break;
+      case 6:
+        fsm_.in_flight_changed(how % 3, now_, actions);
+        break;
+      case 7:
+        fsm_.reading_paused(how % 2 == 0, now_);
+        break;
       case 8:
         // Seldom, because nothing much follows it.
         if (how % 4 == 0) fsm_.shutdown(now_, actions);
         break;
-      case 9: now_ += milliseconds(how * how); break;
+      case 9:
+        now_ += milliseconds(how * how);
+        break;
       default:
         if (const auto deadline = fsm_.next_deadline()) now_ = std::max(now_, *deadline);
         fsm_.tick(now_, ++unix_ms_, actions);
@@ -119,13 +133,18 @@ class Owner {
         if ((how & 16) != 0) response.session_token = "token";
         return response;
       }
-      case 2: return messages::HeartbeatRequest{};
-      case 3: return messages::HeartbeatResponse{};
-      case 4: return messages::ExecuteRequest{};
+      case 2:
+        return messages::HeartbeatRequest{};
+      case 3:
+        return messages::HeartbeatResponse{};
+      case 4:
+        return messages::ExecuteRequest{};
       case 5:
         return messages::ApprovalNotification{"", static_cast<messages::RegistrationStatus>((how >> 3) % 5), ""};
-      case 6: return messages::CredentialsIssued{};
-      default: return messages::UnknownMessage{};
+      case 6:
+        return messages::CredentialsIssued{};
+      default:
+        return messages::UnknownMessage{};
     }
   }
   static Error error(std::uint8_t how) {
@@ -193,7 +212,8 @@ class Owner {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Bytes bytes(data, size);
   Owner owner(bytes, bytes.next());
-  while (!bytes.empty()) owner.event();
+  while (!bytes.empty())
+    owner.event();
   owner.finish();
   return 0;
 }

@@ -1,4 +1,4 @@
-#include <gtest/gtest.h>
+#include "connector/registration/backoff.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <random>
 
-#include "connector/registration/backoff.hpp"
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {
@@ -141,11 +141,13 @@ double worst_share(JitterMode mode) {
   for (int i = 0; i < kRegistrations; ++i) {
     Backoff backoff({.base_ms = 500, .cap_ms = 60'000, .jitter_ms = 500, .mode = mode}, random);
     std::uint64_t delay = 0;
-    for (std::uint64_t attempt = 1; attempt <= 20; ++attempt) delay = backoff.delay_ms(attempt);
+    for (std::uint64_t attempt = 1; attempt <= 20; ++attempt)
+      delay = backoff.delay_ms(attempt);
     ++windows[delay / 100];
   }
   int worst = 0;
-  for (const auto& [window, count] : windows) worst = std::max(worst, count);
+  for (const auto& [window, count] : windows)
+    worst = std::max(worst, count);
   return static_cast<double>(worst) / kRegistrations;
 }
 

@@ -1,7 +1,5 @@
 #include "connector/registration/execute_pool.hpp"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -14,6 +12,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/test_connectors.hpp"
 #include "tests/support/manual_clock.hpp"
@@ -61,7 +60,8 @@ class ExecutePoolTest : public ::testing::Test {
   }
   std::vector<std::string> answered() const {
     std::vector<std::string> ids;
-    for (const auto& answer : answers) ids.push_back(answer.request_id);
+    for (const auto& answer : answers)
+      ids.push_back(answer.request_id);
     return ids;
   }
   /// The one answer of a connector that does `handler`.
@@ -113,7 +113,8 @@ TEST_F(ExecutePoolTest, Success_AnswersJsonWithIdAndDuration) {
 TEST_F(ExecutePoolTest, BeyondTheLimit_WaitsInOrder) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 10});
-  for (int i = 0; i < 6; ++i) sut->submit(make_request(std::to_string(i)));
+  for (int i = 0; i < 6; ++i)
+    sut->submit(make_request(std::to_string(i)));
   settle();
   EXPECT_EQ(started, (std::vector<std::string>{"0", "1"})) << "the permit comes first";
   EXPECT_EQ(sut->in_flight(), 6u);
@@ -150,7 +151,8 @@ TEST_F(ExecutePoolTest, Room_CountsRunningAndWaiting) {
 TEST_F(ExecutePoolTest, FullLine_IsRefusedAtOnce) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 1});
-  for (const char* id : {"a", "b", "c"}) sut->submit(make_request(id));
+  for (const char* id : {"a", "b", "c"})
+    sut->submit(make_request(id));
   ASSERT_EQ(answered(), std::vector<std::string>{"c"});
   expect_failure(answers[0], "Invoke failed: too many requests are waiting");
   held->release_for_good();
@@ -286,7 +288,8 @@ TEST_F(ExecutePoolTest, NoFormImplemented_IsAFailedAnswer) {
 TEST_F(ExecutePoolTest, Drain_AnswersWhatWaitsAndLetsTheRestFinish) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 5});
-  for (const char* id : {"a", "b", "c"}) sut->submit(make_request(id));
+  for (const char* id : {"a", "b", "c"})
+    sut->submit(make_request(id));
   settle();
   sut->drain();
   EXPECT_EQ(answered(), (std::vector<std::string>{"b", "c"}));
@@ -304,7 +307,8 @@ TEST_F(ExecutePoolTest, Drain_AnswersWhatWaitsAndLetsTheRestFinish) {
 TEST_F(ExecutePoolTest, CancelAtTheEndOfTheDrain_AnswersEachOnce) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 5});
-  for (const char* id : {"a", "b", "c"}) sut->submit(make_request(id));
+  for (const char* id : {"a", "b", "c"})
+    sut->submit(make_request(id));
   settle();
   sut->drain();
   sut->cancel_all(true);
@@ -322,7 +326,8 @@ TEST_F(ExecutePoolTest, CancelAtTheEndOfTheDrain_AnswersEachOnce) {
 TEST_F(ExecutePoolTest, CancelWithoutTheStream_ForgetsWhatWaitsAndAnswersNothing) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 5});
-  for (const char* id : {"a", "b"}) sut->submit(make_request(id));
+  for (const char* id : {"a", "b"})
+    sut->submit(make_request(id));
   settle();
   sut->cancel_all(false);
   sut->cancel_all(false);
@@ -359,7 +364,8 @@ TEST_F(ExecutePoolTest, HandlerExecutor_MayBeAnother) {
   asio::io_context handlers;
   auto work = asio::make_work_guard(handlers);
   std::vector<std::thread> threads;
-  for (int i = 0; i < 3; ++i) threads.emplace_back([&] { handlers.run(); });
+  for (int i = 0; i < 3; ++i)
+    threads.emplace_back([&] { handlers.run(); });
   const auto owner_thread = std::this_thread::get_id();
   std::atomic<int> elsewhere{0};
   const auto connector = make_connector("t", [&](json::value value, std::optional<std::string>) -> Answer {
@@ -378,13 +384,15 @@ TEST_F(ExecutePoolTest, HandlerExecutor_MayBeAnother) {
   };
   sut = std::make_shared<ExecutePool>(io.get_executor(), handlers.get_executor(), connector,
                                       ExecutePool::Limits{.running = 8, .waiting = 1'000}, clock, std::move(hooks));
-  for (int i = 0; i < 1'000; ++i) sut->submit(make_request(std::to_string(i)));
+  for (int i = 0; i < 1'000; ++i)
+    sut->submit(make_request(std::to_string(i)));
   io.run();
   EXPECT_EQ(finished, 1'000);
   EXPECT_TRUE(at_home) << "hooks run on the owner";
   EXPECT_EQ(elsewhere, 1'000);
   work.reset();
-  for (auto& thread : threads) thread.join();
+  for (auto& thread : threads)
+    thread.join();
 }
 
 // Cancelling races with handlers that finish: each request is finished exactly once, and nothing hangs.
@@ -412,7 +420,8 @@ TEST_F(ExecutePoolTest, CancelWhileHandlersFinish_FinishesEachOnce) {
     hooks.finished = [&](messages::ExecuteResponse, Duration, bool) { ++finished, done(); };
     sut = std::make_shared<ExecutePool>(io.get_executor(), handlers.get_executor(), held,
                                         ExecutePool::Limits{.running = 16, .waiting = 16}, clock, std::move(hooks));
-    for (int i = 0; i < 16; ++i) sut->submit(make_request(std::to_string(i)));
+    for (int i = 0; i < 16; ++i)
+      sut->submit(make_request(std::to_string(i)));
     std::thread releaser([&] { held->release_for_good(); });
     asio::post(io, [&] { sut->cancel_all(round % 2 == 0); });
     io.run();

@@ -39,7 +39,8 @@ using Texts = std::vector<std::string>;
 
 inline Texts texts_of(const RegistrationFsm::Actions& actions) {
   Texts texts;
-  for (const auto& action : actions) texts.push_back(std::visit(ActionText{}, action));
+  for (const auto& action : actions)
+    texts.push_back(std::visit(ActionText{}, action));
   return texts;
 }
 

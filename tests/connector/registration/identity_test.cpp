@@ -1,9 +1,9 @@
 #include "connector/identity.hpp"
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {
@@ -32,7 +32,8 @@ TEST(Address, RawParts_AreSanitizedOneByOne) {
 TEST(Address, AsAKey_OrdersByTenantTypeInstance) {
   const std::map<Address, int> map{{{"b", "a", "a"}, 3}, {{"a", "b", "a"}, 2}, {{"a", "a", "b"}, 1}};
   int expected = 1;
-  for (const auto& [address, place] : map) EXPECT_EQ(place, expected++);
+  for (const auto& [address, place] : map)
+    EXPECT_EQ(place, expected++);
 }
 
 TEST(ParseAddress, ExactlyThreeParts_ReadsThem) {

@@ -1,7 +1,5 @@
 #include "connector/registration/multi_connector_runner.hpp"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <future>
 #include <map>
@@ -17,6 +15,7 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/runner_world.hpp"
 #include "tests/support/log_capture.hpp"
@@ -73,7 +72,8 @@ TEST(RunnerOptionsTest, BadValues_AreRefusedByTheNameOfTheirField) {
       {"drain", refused([](auto& o) { o.drain = -milliseconds(1); })},
       {"max_inbound_bytes", refused([](auto& o) { o.limits.max_inbound_bytes = 0; })},
   };
-  for (const auto& [field, message] : cases) EXPECT_NE(message.find(field), std::string::npos) << message;
+  for (const auto& [field, message] : cases)
+    EXPECT_NE(message.find(field), std::string::npos) << message;
   EXPECT_EQ(refused([](auto& o) { o.max_concurrent_requests = 0; }), "(valid)") << "0 becomes 1";
 }
 
@@ -99,7 +99,8 @@ class MultiRunnerTest : public ::testing::Test {
   }
   std::vector<std::string> keys() const {
     std::vector<std::string> texts;
-    for (const Address& key : sut->registrations()) texts.push_back(to_string(key));
+    for (const Address& key : sut->registrations())
+      texts.push_back(to_string(key));
     return texts;
   }
   static Address key(std::string instance) { return {"acme", "configured", std::move(instance)}; }
@@ -307,7 +308,8 @@ TEST_F(MultiRunnerTest, MetricsSnapshot_IsPerKey) {
   make({named("a"), named("b")});
   EXPECT_EQ(sut->metrics_snapshot().size(), 2u) << "zeros before run";
   run();
-  for (int i = 0; i < 3; ++i) gateway.execute(gateway.session(0), std::to_string(i));
+  for (int i = 0; i < 3; ++i)
+    gateway.execute(gateway.session(0), std::to_string(i));
   gateway.execute(gateway.session(1), "x", "not JSON");
   world.settle();
   const std::string first = gateway.session(0).hello->instance_id;
@@ -371,7 +373,8 @@ TEST(MultiRunnerRaces, AddAgainstRun_IsDrivenOrRefused) {
       added = sut.add(test::registration(echo(), "second"));
     });
     go = true;
-    for (int spin = 0; spin < round % 20 * 50; ++spin) (void)go.load();
+    for (int spin = 0; spin < round % 20 * 50; ++spin)
+      (void)go.load();
     sut.run([&](Error error) { done.set_value(std::move(error)); });
     adder.join();
     EXPECT_EQ(sut.registrations().size(), added ? 2u : 1u);
@@ -417,7 +420,8 @@ TEST(MultiRunnerRaces, ShutdownAgainstRun_AlwaysEndsIt) {
     MultiConnectorRunner sut(world.pool.get_executor(), world.bus, world.timers, *world.dialer, test_options(),
                              {test::registration(echo(), "a"), test::registration(echo(), "b")});
     std::thread stopper([handle = sut.shutdown_handle(), round] {
-      for (int spin = 0; spin < round * 200; ++spin) (void)handle.signalled();
+      for (int spin = 0; spin < round * 200; ++spin)
+        (void)handle.signalled();
       handle.shutdown();
     });
     EXPECT_FALSE(sut.async_run(asio::use_future).get());

@@ -1,7 +1,5 @@
 #include "connector/payload.hpp"
 
-#include <gtest/gtest.h>
-
 #include <limits>
 #include <string>
 #include <utility>
@@ -9,6 +7,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {
@@ -72,7 +71,8 @@ TEST(ToJson, OtherEncodings_AreUnsupportedByName) {
   using enum PayloadEncoding;
   for (const auto& [encoding, name] :
        {std::pair(unspecified, "Unspecified"), std::pair(arrow_ipc, "ArrowIpc"), std::pair(protobuf, "Protobuf"),
-        std::pair(msgpack, "Msgpack"), std::pair(parquet, "Parquet"), std::pair(static_cast<PayloadEncoding>(99), "99")}) {
+        std::pair(msgpack, "Msgpack"), std::pair(parquet, "Parquet"),
+        std::pair(static_cast<PayloadEncoding>(99), "99")}) {
     const auto value = to_json(payload(encoding, "{}"));
     ASSERT_FALSE(value.has_value());
     EXPECT_TRUE(value.error().is(errc::unsupported_encoding));
@@ -88,8 +88,7 @@ TEST(EncodingName, KnownEncodings_HaveTheirNames) {
 }
 
 TEST(FromJson, AValue_BecomesCompactJson) {
-  EXPECT_EQ(from_json(json::object{{"a", 1}, {"b", nullptr}}),
-            payload(PayloadEncoding::json, R"({"a":1,"b":null})"));
+  EXPECT_EQ(from_json(json::object{{"a", 1}, {"b", nullptr}}), payload(PayloadEncoding::json, R"({"a":1,"b":null})"));
 }
 
 TEST(EncodeJson, AValue_ReadsBackTheSame) {
@@ -103,7 +102,8 @@ TEST(EncodeJson, AValue_ReadsBackTheSame) {
 // "A result that does not encode" is a failure of that request, not bytes that the peer can not read.
 TEST(EncodeJson, WhatJsonCanNotSay_IsASerializationError) {
   json::value deep;
-  for (int i = 0; i < 200; ++i) deep = json::array{std::move(deep)};
+  for (int i = 0; i < 200; ++i)
+    deep = json::array{std::move(deep)};
   const json::value cases[] = {
       std::numeric_limits<double>::quiet_NaN(),
       std::numeric_limits<double>::infinity(),

@@ -1,12 +1,12 @@
 #include "connector/registration/reactions.hpp"
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {

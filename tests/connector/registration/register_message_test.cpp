@@ -1,14 +1,13 @@
 #include "connector/registration/register_message.hpp"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <memory>
 #include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {

@@ -1,9 +1,9 @@
 // How streams and registrations end (spec 2, Life of a registration, 5), and shutdown in every state.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <functional>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/registration_life.hpp"
 
@@ -194,7 +194,8 @@ TEST_F(ReconnectOff, AnyEnd_EndsTheRegistrationWithItsReason) {
   EXPECT_EQ(closed(), (Texts{"cancel", "disconnected server-closed", "end: server-closed"}));
   fresh();
   to_driving();
-  EXPECT_EQ(closed(Error(errc::stream_failed, "x")), (Texts{"cancel", "disconnected stream-error", "end: stream-error"}));
+  EXPECT_EQ(closed(Error(errc::stream_failed, "x")),
+            (Texts{"cancel", "disconnected stream-error", "end: stream-error"}));
 }
 
 TEST_F(ReconnectOff, Shutdown_EndsCleanly) {
@@ -213,7 +214,8 @@ TEST_F(Ended, WhateverComes_StaysEnded) {
       [this] { return closed(); },      [this] { return shutdown(); },   [this] { return in_flight(3); },
       [this] { return send_failed(); }, [this] { return in_flight(0); }, [this] { return tick_after(seconds(100)); },
   };
-  for (const auto& input : inputs) EXPECT_EQ(input(), Texts{});
+  for (const auto& input : inputs)
+    EXPECT_EQ(input(), Texts{});
   sut->reading_paused(true, now);
   sut->reading_paused(false, now);
   EXPECT_EQ(sut->state(), State::ended);

@@ -26,8 +26,7 @@ TEST_F(Opening, Start_OpensAStreamWithoutToken) {
 
 TEST_F(Opening, Refused_BacksOffAndOpensAgain) {
   to_opening();
-  EXPECT_EQ(closed(Error(errc::connection_refused, "nobody there")),
-            (Texts{"failed: nobody there", "wait #1 500ms"}));
+  EXPECT_EQ(closed(Error(errc::connection_refused, "nobody there")), (Texts{"failed: nobody there", "wait #1 500ms"}));
   EXPECT_EQ(sut->state(), State::backing_off);
   EXPECT_EQ(until_deadline(), milliseconds(500));
   EXPECT_EQ(tick_after(milliseconds(499)), Texts{});
@@ -42,9 +41,9 @@ TEST_F(Opening, EveryFailure_DoublesTheWaitUpToTheCap) {
     waits.push_back(texts.back());
     tick_at_deadline();
   }
-  EXPECT_EQ(waits, (Texts{"wait #1 500ms", "wait #2 1000ms", "wait #3 2000ms", "wait #4 4000ms", "wait #5 8000ms",
-                          "wait #6 16000ms", "wait #7 32000ms", "wait #8 60000ms", "wait #9 60000ms",
-                          "wait #10 60000ms"}));
+  EXPECT_EQ(waits,
+            (Texts{"wait #1 500ms", "wait #2 1000ms", "wait #3 2000ms", "wait #4 4000ms", "wait #5 8000ms",
+                   "wait #6 16000ms", "wait #7 32000ms", "wait #8 60000ms", "wait #9 60000ms", "wait #10 60000ms"}));
 }
 
 TEST_F(Opening, HugeCap_DoesNotOverflowTheDeadline) {
@@ -95,7 +94,8 @@ TEST_F(Registering, OtherMessagesFirst_AreSkipped) {
 
 TEST_F(Registering, No_FailsWithStatusAndError) {
   to_registering();
-  EXPECT_EQ(message(no("Registration failed")), Texts{"break: register failed: status='3' error='Registration failed'"});
+  EXPECT_EQ(message(no("Registration failed")),
+            Texts{"break: register failed: status='3' error='Registration failed'"});
   EXPECT_TRUE(std::get<RegistrationFsm::CancelStream>(last.front()).why.is(errc::rejected));
   EXPECT_EQ(closed(Error(errc::cancelled, "whatever the transport says")),
             (Texts{"failed: register failed: status='3' error='Registration failed'", "wait #1 500ms"}));
@@ -163,8 +163,7 @@ TEST_F(HeartbeatWatchdog, Silence_EndsTheStreamAfterTheTimeout) {
   EXPECT_EQ(tick_after(seconds(45)), Texts{"send connector.heartbeat_request"});
   EXPECT_EQ(until_deadline(), Duration(1)) << "after more than the timeout";
   EXPECT_EQ(tick_after(Duration(1)), (Texts{"cancel", "break: no heartbeat response in time"}));
-  EXPECT_EQ(closed(Error(errc::timed_out, "")),
-            (Texts{"cancel", "disconnected heartbeat-timeout", "wait #1 500ms"}));
+  EXPECT_EQ(closed(Error(errc::timed_out, "")), (Texts{"cancel", "disconnected heartbeat-timeout", "wait #1 500ms"}));
 }
 
 TEST_F(HeartbeatWatchdog, StartsWhenDrivingStarts) {

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 #include "connector/registration/registration_fsm.hpp"
 #include "tests/connector/registration/fsm_actions.hpp"
@@ -24,9 +24,9 @@ class RegistrationLife : public ::testing::Test {
   RegistrationLife() { reset(); }
 
   /// A machine of its own options; backoff 500, 1000, 2000, … ms up to 60 s, without jitter.
-  void reset(BackoffOptions backoff = {.jitter_ms = 0}, Backoff::Random random = [](std::uint64_t) -> std::uint64_t {
-    return 0;
-  }) {
+  void reset(
+      BackoffOptions backoff = {.jitter_ms = 0},
+      Backoff::Random random = [](std::uint64_t) -> std::uint64_t { return 0; }) {
     sut.emplace("t.c.i", times, Backoff(backoff, std::move(random)));
   }
 

@@ -1,11 +1,11 @@
 // What the metrics count, and when (spec 2, Exact points).
 #include "connector/registration/registration_metrics.hpp"
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <optional>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/runner_world.hpp"
 
@@ -71,10 +71,11 @@ TEST_F(RegistrationMetricsTest, Received_CountsWhenThePermitIsGranted) {
 
 TEST_F(RegistrationMetricsTest, Failure_AddsOnlyToFailed) {
   gateway.listen();
-  run(make_connector("fails", [](boost::json::value, std::optional<std::string>)
-                                  -> boost::asio::awaitable<Result<boost::json::value>> {
-    co_return Error(errc::handler_failed, "no");
-  }));
+  run(make_connector(
+      "fails",
+      [](boost::json::value, std::optional<std::string>) -> boost::asio::awaitable<Result<boost::json::value>> {
+        co_return Error(errc::handler_failed, "no");
+      }));
   gateway.execute(gateway.last(), "a", "[1]");
   gateway.execute(gateway.last(), "b", "not JSON");
   world.settle();
@@ -166,7 +167,8 @@ TEST_F(RegistrationMetricsTest, Reasons_AreTheExactTexts) {
 TEST_F(RegistrationMetricsTest, Observer_IsExactAndMayOutliveTheBus) {
   gateway.listen();
   run(echo());
-  for (int i = 0; i < 500; ++i) gateway.execute(gateway.last(), std::to_string(i));
+  for (int i = 0; i < 500; ++i)
+    gateway.execute(gateway.last(), std::to_string(i));
   world.settle();
   EXPECT_EQ(metrics().requests_processed, 500u);
   EXPECT_EQ(sut->stats().lagged, 0u);

@@ -1,11 +1,11 @@
 // Room and credit (spec 2, first part): no request is lost, none is held beyond the limit and the line, heartbeats get
 // through, and a peer that does not read fills nothing.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/runner_world.hpp"
 
@@ -100,7 +100,8 @@ TEST_F(RunnerCreditTest, BusyConnector_StillSeesHeartbeats) {
   auto held = std::make_shared<HeldConnector>();
   run_and_register(held);
   send_requests(2);
-  for (int i = 0; i < 1'000; ++i) gateway.send(gateway.last(), messages::HeartbeatRequest{});
+  for (int i = 0; i < 1'000; ++i)
+    gateway.send(gateway.last(), messages::HeartbeatRequest{});
   world.settle();
   EXPECT_EQ(gateway.last().heartbeat_answers, 1'000u);
   world.advance(std::chrono::minutes(10));
@@ -129,7 +130,8 @@ TEST_F(RunnerCreditTest, ReadingPaused_HeartbeatsGoOnAndTheWatchdogRests) {
   EXPECT_EQ(world.all<Disconnected>().at(0).reason, "heartbeat-timeout");
 }
 
-// The place of a handler that outlived its stream comes back to the next one; the watchdog must be re-armed by that too.
+// The place of a handler that outlived its stream comes back to the next one; the watchdog must be re-armed by that
+// too.
 TEST_F(RunnerCreditTest, HandlersOfTheLastStream_TakeRoomUntilTheyReturn) {
   options.max_concurrent_requests = 2;
   options.max_waiting_requests = 1;
@@ -183,7 +185,8 @@ TEST_F(RunnerCreditTest, PeerThatDoesNotReadHeartbeats_IsReadNoMore) {
   gateway.credit = {.requests = 1, .controls = 1};
   type = "echo";
   run_and_register(echo());
-  for (int i = 0; i < 10'000; ++i) gateway.send(gateway.last(), messages::HeartbeatRequest{});
+  for (int i = 0; i < 10'000; ++i)
+    gateway.send(gateway.last(), messages::HeartbeatRequest{});
   world.settle();
   EXPECT_LT(world.all<messages::HeartbeatRequest>(runner->uid()).size(), 300u);
   EXPECT_EQ(lagged(), 0u);

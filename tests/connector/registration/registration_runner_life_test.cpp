@@ -1,10 +1,10 @@
 // A runner whose stream, gateway, dialer, bus or connector fails.
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/runner_world.hpp"
 
@@ -157,7 +157,8 @@ TEST_F(RunnerLifeTest, HandlersOfALostStream_AreCancelled) {
   auto held = std::make_shared<HeldConnector>();
   gateway.listen();
   run(held);
-  for (int i = 0; i < 5; ++i) gateway.execute(gateway.last(), std::to_string(i));
+  for (int i = 0; i < 5; ++i)
+    gateway.execute(gateway.last(), std::to_string(i));
   world.settle();
   gateway.last().link->finish();
   world.settle();
@@ -258,13 +259,14 @@ TEST(RunnerOnALossyBus, LostEvents_BreakTheStreamAndReconnect) {
   RunnerOptions options = test::test_options();
   options.jitter_mode = JitterMode::additive;
   world.gateway.listen();
-  RegistrationRunner runner(world.io.get_executor(), world.bus, world.timers, *world.dialer,
-                            test::registration(echo()), options);
+  RegistrationRunner runner(world.io.get_executor(), world.bus, world.timers, *world.dialer, test::registration(echo()),
+                            options);
   bool ended = false;
   runner.start([&](const Error&) { ended = true; });
   world.settle();
   ASSERT_EQ(world.gateway.open_sessions(), 1u);
-  for (int i = 0; i < 100; ++i) world.gateway.execute(world.gateway.last(), std::to_string(i));
+  for (int i = 0; i < 100; ++i)
+    world.gateway.execute(world.gateway.last(), std::to_string(i));
   world.settle();
   ASSERT_GT(world.bus.snapshot().ingress_lost, 0u);
   ASSERT_GE(world.all<Disconnected>().size(), 1u);

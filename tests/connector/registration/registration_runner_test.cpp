@@ -1,8 +1,6 @@
 // A runner and the requests that its gateway sends: answers, failures, and what the bus sees of it.
 #include "connector/registration/registration_runner.hpp"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 #include "tests/connector/registration/runner_world.hpp"
 
@@ -92,7 +91,13 @@ TEST_F(RegistrationRunnerTest, Request_IsAnsweredWithItsIdAndDuration) {
 TEST_F(RegistrationRunnerTest, PayloadNotJson_IsAFailureOfThatRequest) {
   run_and_register(echo());
   EXPECT_EQ(call(request("{")).error.rfind("Deserialization error: payload is not JSON: ", 0), 0u);
-  EXPECT_TRUE(call([] { auto next = request("1"); next.request_id = "r2"; return next; }()).success) << "the stream stays";
+  EXPECT_TRUE(call([] {
+                auto next = request("1");
+                next.request_id = "r2";
+                return next;
+              }())
+                  .success)
+      << "the stream stays";
 }
 
 TEST_F(RegistrationRunnerTest, UnsupportedEncoding_IsAFailureOfThatRequest) {
@@ -186,8 +191,10 @@ TEST_F(RegistrationRunnerTest, MessagesItDoesNotKnow_AreIgnored) {
   run_and_register(echo());
   gateway.last().link->send("");
   gateway.last().link->send(std::string("\xfa\x7e\x00", 3));  // field 2031, empty
-  for (int i = 0; i < 2'000; ++i) gateway.send(gateway.last(), messages::InvokeRequest{});
-  for (int i = 0; i < 2'000; ++i) gateway.send(gateway.last(), messages::WebSocketFrame{});
+  for (int i = 0; i < 2'000; ++i)
+    gateway.send(gateway.last(), messages::InvokeRequest{});
+  for (int i = 0; i < 2'000; ++i)
+    gateway.send(gateway.last(), messages::WebSocketFrame{});
   world.settle();
   EXPECT_TRUE(call(request("1")).success) << "they gave their credit back";
   EXPECT_EQ(gateway.sessions().size(), 1u);
@@ -219,17 +226,14 @@ TEST_F(RegistrationRunnerTest, EveryTransition_IsOnTheBus) {
   gateway.last().link->finish();
   world.settle();
   shutdown();
-  EXPECT_EQ(world.names(), (std::vector<std::string>{
-                               "registration.attempt", "registration.failed", "registration.backing_off",
-                               "registration.attempt", "registration.failed", "registration.backing_off",
-                               "registration.attempt", "registration.registered",
-                               "execute.started", "execute.finished",
-                               "registration.renewed", "registration.notice",
-                               "registration.disconnected", "registration.backing_off",
-                               "registration.ended"}));
+  EXPECT_EQ(world.names(),
+            (std::vector<std::string>{"registration.attempt", "registration.failed", "registration.backing_off",
+                                      "registration.attempt", "registration.failed", "registration.backing_off",
+                                      "registration.attempt", "registration.registered", "execute.started",
+                                      "execute.finished", "registration.renewed", "registration.notice",
+                                      "registration.disconnected", "registration.backing_off", "registration.ended"}));
   EXPECT_EQ(to_string(world.all<RegistrationFailed>().at(0).error), "memory://gateway refused the stream");
-  EXPECT_EQ(to_string(world.all<RegistrationFailed>().at(1).error),
-            "register failed: status='3' error='closed today'");
+  EXPECT_EQ(to_string(world.all<RegistrationFailed>().at(1).error), "register failed: status='3' error='closed today'");
   EXPECT_EQ(world.all<BackingOff>().at(1).delay, milliseconds(1'000));
   EXPECT_EQ(world.all<Registered>().at(0).arn, "matrix:acme:echo:one");
   EXPECT_EQ(world.all<Disconnected>().at(0).reason, "server-closed");
@@ -296,12 +300,14 @@ TEST_F(RegistrationRunnerTest, TwoRunnersOnOneBus_DoNotHearEachOther) {
   world.settle();
   ASSERT_EQ(gateway.open_sessions(), 2u);
   for (std::size_t i = 0; i < 2; ++i) {
-    for (int n = 0; n < 10; ++n) gateway.execute(gateway.session(i), std::to_string(n), std::to_string(i));
+    for (int n = 0; n < 10; ++n)
+      gateway.execute(gateway.session(i), std::to_string(n), std::to_string(i));
   }
   world.settle();
   for (std::size_t i = 0; i < 2; ++i) {
     ASSERT_EQ(gateway.session(i).answers.size(), 10u);
-    for (const auto& answer : gateway.session(i).answers) EXPECT_EQ(answer.payload, std::to_string(i));
+    for (const auto& answer : gateway.session(i).answers)
+      EXPECT_EQ(answer.payload, std::to_string(i));
   }
   second.shutdown();
   world.settle();
@@ -321,7 +327,8 @@ TEST_F(RegistrationRunnerTest, LimitOfTheRegistration_OverridesTheRunners) {
                                                 std::move(config), options);
   runner->start([this](Error) { ++times_ended; });
   world.settle();
-  for (int i = 0; i < 10; ++i) gateway.execute(gateway.last(), std::to_string(i));
+  for (int i = 0; i < 10; ++i)
+    gateway.execute(gateway.last(), std::to_string(i));
   world.settle();
   EXPECT_EQ(held->running, 3u);
   held->release_for_good();
@@ -336,7 +343,8 @@ TEST_F(RegistrationRunnerTest, LimitOfZero_IsOne) {
   options.max_concurrent_requests = 0;
   auto held = std::make_shared<HeldConnector>();
   run_and_register(held);
-  for (int i = 0; i < 3; ++i) gateway.execute(gateway.last(), std::to_string(i));
+  for (int i = 0; i < 3; ++i)
+    gateway.execute(gateway.last(), std::to_string(i));
   world.settle();
   EXPECT_EQ(held->running, 1u);
   held->release_for_good();

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <gtest/gtest.h>
 
 #include "bus/sharing_bus.hpp"
 #include "connector/registration/events.hpp"
@@ -117,8 +116,8 @@ class RunnerTest : public ::testing::Test {
  protected:
   /// Started; call `settle` to get it anywhere.
   void run(std::shared_ptr<connector::Connector> connector) {
-    runner = std::make_unique<connector::RegistrationRunner>(world.io.get_executor(), world.bus, world.timers,
-                                                             *world.dialer, registration(std::move(connector)), options);
+    runner = std::make_unique<connector::RegistrationRunner>(
+        world.io.get_executor(), world.bus, world.timers, *world.dialer, registration(std::move(connector)), options);
     runner->start([this](Error error) {
       ++times_ended;
       ended = std::move(error);

@@ -35,8 +35,8 @@ class HeldConnector : public connector::Connector {
     if (ignore_cancellation) co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
     const Count in(*this);
     // Never expires: released and cancelled alike end the wait.
-    const auto timer = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor,
-                                                            asio::steady_timer::time_point::max());
+    const auto timer =
+        std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor, asio::steady_timer::time_point::max());
     if (hold(timer)) co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
     const auto state = co_await asio::this_coro::cancellation_state;
     if (state.cancelled() != asio::cancellation_type::none) {
@@ -57,7 +57,8 @@ class HeldConnector : public connector::Connector {
       }
     }
     // A timer belongs to the strand of its handler.
-    for (const auto& timer : timers) boost::asio::post(timer->get_executor(), [timer] { timer->cancel(); });
+    for (const auto& timer : timers)
+      boost::asio::post(timer->get_executor(), [timer] { timer->cancel(); });
   }
   /// From now on nobody waits.
   void release_for_good() {
@@ -102,8 +103,10 @@ class HeldConnector : public connector::Connector {
 /// A connector that answers its payload at once.
 inline std::shared_ptr<connector::Connector> echo(std::string type = "echo") {
   return connector::make_connector(
-      std::move(type), [](boost::json::value payload, std::optional<std::string>)
-                           -> boost::asio::awaitable<Result<boost::json::value>> { co_return payload; });
+      std::move(type),
+      [](boost::json::value payload, std::optional<std::string>) -> boost::asio::awaitable<Result<boost::json::value>> {
+        co_return payload;
+      });
 }
 
 }  // namespace sharingbus::test
