@@ -284,11 +284,12 @@ TEST_F(RegistrationRunnerTest, EventsOfAnotherSource_AreNotItsStreams) {
   run_and_register(echo());
   Routing forged = routing_for<transport::StreamClosed>();
   forged.connector_uid = runner->uid();
-  world.bus.publish(make_event(transport::StreamClosed{}, forged, EventOrigin::transport, 99'999));
   world.bus.publish(make_event(messages::ExecuteRequest{}, forged, EventOrigin::transport, 99'999));
-  world.settle();
-  EXPECT_EQ(gateway.open_sessions(), 1u);
+  world.bus.publish(make_event(transport::StreamClosed{}, forged, EventOrigin::transport, 99'999));
+  world.advance(seconds(2));
   EXPECT_TRUE(world.all<ExecuteStarted>().empty());
+  EXPECT_TRUE(world.all<Disconnected>().empty());
+  EXPECT_EQ(gateway.sessions().size(), 1u);
 }
 
 TEST_F(RegistrationRunnerTest, TwoRunnersOnOneBus_DoNotHearEachOther) {
