@@ -67,7 +67,7 @@ std::optional<EventLine> describe(const BusEvent& event) {
                      {{"address", e->address}, {"attempt", std::to_string(e->attempt)}, {"after", format_duration(e->delay)}}};
   }
   if (const auto* e = event.get_if<RegistrationNotice>()) {
-    return EventLine{LogLevel::info, "notice", {{"address", e->address}, {"text", e->text}}};
+    return EventLine{e->warn ? LogLevel::warn : LogLevel::info, "notice", {{"address", e->address}, {"text", e->text}}};
   }
   return std::nullopt;
 }
