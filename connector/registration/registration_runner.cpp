@@ -55,32 +55,6 @@ ExecutePool::Limits limits_of(const Registration& registration, const RunnerOpti
           std::clamp<std::size_t>(options.max_waiting_requests, 1, kMostRequests)};
 }
 
-std::optional<messages::ConnectorMessage> message_of(const BusEvent& event) {
-  if (const auto* m = event.get_if<messages::ExecuteRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::HeartbeatRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::HeartbeatResponse>()) return *m;
-  if (const auto* m = event.get_if<messages::RegisterResponse>()) return *m;
-  if (const auto* m = event.get_if<messages::ApprovalNotification>()) return *m;
-  if (const auto* m = event.get_if<messages::CredentialsIssued>()) return *m;
-  if (const auto* m = event.get_if<messages::UnknownMessage>()) return *m;
-  if (const auto* m = event.get_if<messages::InvokeRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::InvokeResponse>()) return *m;
-  if (const auto* m = event.get_if<messages::RegisterRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::ExecuteResponse>()) return *m;
-  if (const auto* m = event.get_if<messages::WebSocketOpenRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::WebSocketOpenResponse>()) return *m;
-  if (const auto* m = event.get_if<messages::WebSocketFrame>()) return *m;
-  if (const auto* m = event.get_if<messages::WebSocketCloseRequest>()) return *m;
-  if (const auto* m = event.get_if<messages::MetricsReport>()) return *m;
-  return std::nullopt;
-}
-
-bool costs_request_credit(const messages::ConnectorMessage& message) {
-  return std::holds_alternative<messages::ExecuteRequest>(message) ||
-         std::holds_alternative<messages::InvokeRequest>(message) ||
-         std::holds_alternative<messages::WebSocketOpenRequest>(message);
-}
-
 }  // namespace
 
 /// Carries out what the state machine decides. Everything happens on `strand_`.
@@ -167,11 +141,12 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
       flush();
       return watch_reading();
     }
-    if (const auto message = message_of(**event)) message_received(*message);
+    if (const auto message = transport::message_of(**event)) {
+      message_received(*message, transport::frame_class_of(**event) == transport::FrameClass::request);
+    }
   }
 
-  void message_received(const messages::ConnectorMessage& message) {
-    const bool request = costs_request_credit(message);
+  void message_received(const messages::ConnectorMessage& message, bool request) {
     // These keep their place until they are answered; all others give it back.
     const bool starts_work = std::holds_alternative<messages::ExecuteRequest>(message) && driving();
     if (request) --request_credit_;

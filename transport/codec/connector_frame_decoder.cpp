@@ -37,6 +37,18 @@ constexpr FrameClass class_of_message() {
   return kIsOneOf<T, ExecuteRequest, InvokeRequest, WebSocketOpenRequest> ? FrameClass::request : FrameClass::control;
 }
 
+/// Calls `fn` with the message in `event`, as the alternative of ConnectorMessage that it is. False when it is none.
+template <class Fn, class... Messages>
+bool visit_message(const BusEvent& event, Fn fn, const std::variant<Messages...>*) {
+  const auto visit_if = [&](const auto* message) {
+    if (message != nullptr) fn(*message);
+    return message != nullptr;
+  };
+  return (visit_if(event.get_if<Messages>()) || ...);
+}
+
+constexpr const messages::ConnectorMessage* kAnyMessage = nullptr;
+
 }  // namespace
 
 Result<DecodedFrame> ConnectorFrameDecoder::decode(std::string_view frame, const StreamIdentity& stream) const {
@@ -58,6 +70,20 @@ Result<DecodedFrame> ConnectorFrameDecoder::decode(std::string_view frame, const
             class_of_message<Message>()});
       },
       std::move(*message));
+}
+
+std::optional<FrameClass> frame_class_of(const BusEvent& event) {
+  std::optional<FrameClass> found;
+  visit_message(
+      event, [&]<class Message>(const Message&) { found = class_of_message<Message>(); }, kAnyMessage);
+  return found;
+}
+
+std::optional<messages::ConnectorMessage> message_of(const BusEvent& event) {
+  std::optional<messages::ConnectorMessage> found;
+  visit_message(
+      event, [&](const auto& message) { found.emplace(message); }, kAnyMessage);
+  return found;
 }
 
 }  // namespace sharingbus::transport

@@ -9,6 +9,7 @@
 #include "connector/gateway/internal/gateway_core.hpp"
 #include "connector/gateway/internal/invoke.hpp"
 #include "connector/gateway/internal/session_token.hpp"
+#include "transport/codec/connector_frame_decoder.hpp"
 
 namespace sharingbus::connector::internal {
 namespace {
@@ -17,12 +18,6 @@ namespace messages = transport::messages;
 
 /// Besides the credit: StreamWritable, StreamClosed, and room to spare.
 constexpr std::size_t kQueueReserve = 8;
-
-/// As the decoder classes it.
-bool costs_request_credit(const BusEvent& event) {
-  return event.is<messages::ExecuteRequest>() || event.is<messages::InvokeRequest>() ||
-         event.is<messages::WebSocketOpenRequest>();
-}
 
 Error at_connector(const std::string& address, const Error& why) {
   Error error = why;
@@ -158,7 +153,7 @@ void Session::event(const BusEvent& event) {
     return;
   }
   if (event.is<transport::StreamOpened>()) return;
-  if (costs_request_credit(event)) {
+  if (transport::frame_class_of(event) == transport::FrameClass::request) {
     ++owed_.requests;
   } else {
     ++owed_.controls;
