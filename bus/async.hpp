@@ -1,91 +1,23 @@
 #pragma once
 
-#include <atomic>
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
-#include <boost/asio/async_result.hpp>
-#include <boost/asio/cancellation_type.hpp>
-#include <boost/asio/error.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/prefer.hpp>
-#include <boost/system/error_code.hpp>
 #include <functional>
 #include <memory>
 #include <utility>
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/system/error_code.hpp>
+
+#include "bus/detail/async_operations.hpp"
 #include "bus/sharing_bus.hpp"
 #include "bus/subscription.hpp"
 
 namespace sharingbus {
 
-namespace detail {
-
-/// One waiting `async_receive`. Kept alive by the parked wake function, or by the posted completion.
-template <class Handler>
-class ReceiveOperation : public std::enable_shared_from_this<ReceiveOperation<Handler>> {
- public:
-  ReceiveOperation(Subscription& subscription, Handler handler)
-      : subscription_(subscription),
-        handler_(std::move(handler)),
-        executor_(boost::asio::prefer(boost::asio::get_associated_executor(handler_),
-                                      boost::asio::execution::outstanding_work.tracked)) {}
-
-  void start() {
-    auto slot = boost::asio::get_associated_cancellation_slot(handler_);
-    if (slot.is_connected()) {
-      slot.assign([weak = this->weak_from_this()](boost::asio::cancellation_type) {
-        if (const auto self = weak.lock()) self->cancel();
-      });
-    }
-    wait();
-  }
-
- private:
-  void wait() {
-    if (!subscription_.notify_when_ready([self = this->shared_from_this()] { self->schedule(false); })) {
-      schedule(false);
-    } else if (cancel_requested_) {
-      cancel();
-    }
-  }
-
-  void cancel() {
-    cancel_requested_ = true;
-    // The dispatcher may be resuming us right now; then the receive completes normally if there is something.
-    if (subscription_.cancel_notify()) schedule(true);
-  }
-
-  void schedule(bool cancelled) {
-    boost::asio::post(executor_, [self = this->shared_from_this(), cancelled] { self->complete(cancelled); });
-  }
-
-  void complete(bool cancelled) {
-    Received received;
-    if (!cancelled) {
-      received = subscription_.try_receive();
-      if (received.empty()) {
-        if (!cancel_requested_) return wait();
-        cancelled = true;
-      }
-    }
-    boost::asio::get_associated_cancellation_slot(handler_).clear();
-    Handler handler = std::move(handler_);
-    const auto error =
-        cancelled ? boost::system::error_code(boost::asio::error::operation_aborted) : boost::system::error_code{};
-    std::move(handler)(error, std::move(received));
-  }
-
-  using Executor = std::decay_t<decltype(boost::asio::prefer(
-      boost::asio::get_associated_executor(std::declval<Handler&>()), boost::asio::execution::outstanding_work.tracked))>;
-
-  Subscription& subscription_;
-  Handler handler_;
-  Executor executor_;
-  std::atomic<bool> cancel_requested_{false};
-};
-
-}  // namespace detail
+/// Makes `executor` the place where a bus with `Engine::executor` dispatches: at most one job of the bus is there at a
+/// time, each does a few turns and hands itself back, so that others get theirs. The executor's context must be running
+/// for anything to move; it does not keep the context running while nothing is published.
+[[nodiscard]] std::shared_ptr<DispatchScheduler> dispatch_on(boost::asio::any_io_executor executor);
 
 /// Waits for the next event, gap or end of stream.
 ///
@@ -96,11 +28,49 @@ class ReceiveOperation : public std::enable_shared_from_this<ReceiveOperation<Ha
 template <class CompletionToken>
 auto async_receive(Subscription& subscription, CompletionToken&& token) {
   return boost::asio::async_initiate<CompletionToken, void(boost::system::error_code, Received)>(
-      [](auto handler, Subscription* from) {
-        using Handler = std::decay_t<decltype(handler)>;
-        std::make_shared<detail::ReceiveOperation<Handler>>(*from, std::move(handler))->start();
-      },
+      [](auto handler, Subscription* from) { detail::start_wait<detail::TakesNext>(*from, std::move(handler)); }, token,
+      &subscription);
+}
+
+/// Waits until `lend` or `try_receive` would yield something; rarely it completes early, so go on waiting when they
+/// yield nothing. A coroutine that waits once and lends until there is nothing costs one wake-up for a whole batch.
+///
+/// Completion: `void(boost::system::error_code)`; everything else as for `async_receive`.
+template <class CompletionToken>
+auto async_wait(Subscription& subscription, CompletionToken&& token) {
+  return boost::asio::async_initiate<CompletionToken, void(boost::system::error_code)>(
+      [](auto handler, Subscription* from) { detail::start_wait<detail::TakesNothing>(*from, std::move(handler)); },
       token, &subscription);
+}
+
+/// Publishes when there is room: while the ingress is full or a backpressure subscription could overflow, it waits, in
+/// order with the others that wait. What is published this way is never lost to a backpressure subscription, unless
+/// plain `publish` or callbacks took the room.
+///
+/// Completion: `void(boost::system::error_code, PublishResult)`, always posted to the token's associated executor; the
+/// result is `refused_closed` when the bus closes first. Errors: `operation_aborted` after cancellation of any type,
+/// when the event was not published. Any thread. The bus need not outlive it.
+template <class CompletionToken>
+auto async_publish(const Publisher& publisher, EventDraft event, CompletionToken&& token) {
+  return boost::asio::async_initiate<CompletionToken, void(boost::system::error_code, PublishResult)>(
+      [](auto handler, Publisher to, EventDraft draft) {
+        detail::start_publish(std::move(to), std::move(draft), std::move(handler));
+      },
+      token, publisher, std::move(event));
+}
+template <class CompletionToken>
+auto async_publish(SharingBus& bus, EventDraft event, CompletionToken&& token) {
+  return async_publish(bus.publisher(), std::move(event), std::forward<CompletionToken>(token));
+}
+
+/// Completes when all that was published before it was started has been dispatched.
+///
+/// Completion: `void(boost::system::error_code)`, without error, posted to the token's associated executor; also when
+/// the bus closes. Not cancellable. Any thread, also inside callbacks. Under `Engine::manual` somebody must poll.
+template <class CompletionToken>
+auto async_flush(SharingBus& bus, CompletionToken&& token) {
+  return boost::asio::async_initiate<CompletionToken, void(boost::system::error_code)>(
+      [](auto handler, Publisher to) { detail::start_flush(to, std::move(handler)); }, token, bus.publisher());
 }
 
 /// A subscription whose callback runs on an executor of the user's, one call at a time, in order: events, gaps, and
@@ -108,30 +78,54 @@ auto async_receive(Subscription& subscription, CompletionToken&& token) {
 /// from inside the callback it does not wait. Move-only. What a callback throws is caught and counted.
 class CallbackSubscription {
  public:
+  /// What it is given is lent for the call: copy the `EventRef` to keep an event.
   using Callback = std::function<void(const Received&)>;
+  /// Gets whole runs of events at once.
+  using BatchCallback = std::function<void(const Lent&)>;
 
   CallbackSubscription() noexcept = default;
   CallbackSubscription(CallbackSubscription&&) noexcept = default;
   CallbackSubscription& operator=(CallbackSubscription&& other) noexcept;
   ~CallbackSubscription();
 
-  explicit operator bool() const noexcept { return loop_ != nullptr; }
+  explicit operator bool() const noexcept { return member_ != nullptr; }
   [[nodiscard]] SubscriptionId id() const noexcept;
   /// Any thread.
   [[nodiscard]] SubscriptionStats stats() const;
 
  private:
-  friend CallbackSubscription subscribe_on(SharingBus& bus, boost::asio::any_io_executor executor,
-                                           SubscriptionOptions options, Callback callback);
-  class Loop;
-  explicit CallbackSubscription(std::shared_ptr<Loop> loop) noexcept : loop_(std::move(loop)) {}
+  friend class CallbackGroup;
+  class Member;
+  explicit CallbackSubscription(std::shared_ptr<Member> member) noexcept;
   void stop() noexcept;
 
-  std::shared_ptr<Loop> loop_;
+  std::shared_ptr<Member> member_;
 };
 
-/// Subscribes `callback` on `executor`; one wake-up serves a whole batch. Does not keep the executor's context running
-/// while nothing arrives.
+/// Callback subscriptions that share one worker on an executor: their callbacks run one at a time, in turns, and one
+/// wake-up serves all that became ready in a dispatch turn. Thousands of mostly idle subscriptions cost what is
+/// delivered. A callback that blocks holds up its own group, so give those that may block a group each
+/// (`subscribe_on`). Letting the group go leaves its subscriptions as they are.
+class CallbackGroup {
+ public:
+  /// The bus must outlive the group, not the subscriptions. Does not keep the executor's context running while nothing
+  /// arrives.
+  CallbackGroup(SharingBus& bus, boost::asio::any_io_executor executor);
+
+  /// Any thread. Throws like `SharingBus::subscribe`.
+  [[nodiscard]] CallbackSubscription subscribe(SubscriptionOptions options, CallbackSubscription::Callback callback);
+  [[nodiscard]] CallbackSubscription subscribe_batches(SubscriptionOptions options,
+                                                       CallbackSubscription::BatchCallback callback);
+
+ private:
+  friend class CallbackSubscription::Member;
+  class Worker;
+
+  SharingBus* bus_;
+  std::shared_ptr<Worker> worker_;
+};
+
+/// Subscribes `callback` on `executor`, in a group of its own.
 [[nodiscard]] CallbackSubscription subscribe_on(SharingBus& bus, boost::asio::any_io_executor executor,
                                                 SubscriptionOptions options, CallbackSubscription::Callback callback);
 

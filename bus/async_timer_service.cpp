@@ -1,11 +1,12 @@
 #include "bus/async_timer_service.hpp"
 
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 namespace sharingbus {
 

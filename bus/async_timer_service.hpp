@@ -1,7 +1,8 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <memory>
+
+#include <boost/asio/any_io_executor.hpp>
 
 #include "bus/base/clock.hpp"
 #include "bus/base/timer.hpp"

@@ -2,12 +2,16 @@
 
 #include <array>
 
+#include "bus/internal/event_pool.hpp"
+
 namespace sharingbus {
 namespace {
 
 constexpr std::array<std::string_view, kEventKindCount> kKindNames{
-    "system", "session_lifecycle", "connector_lifecycle", "registration", "request", "response",
-    "stream", "heartbeat",         "metrics",             "agent",        "service", "custom"};
+    "system",       "session_lifecycle", "connector_lifecycle",
+    "registration", "request",           "response",
+    "stream",       "heartbeat",         "metrics",
+    "agent",        "service",           "custom"};
 constexpr std::array<std::string_view, 7> kOriginNames{"runtime", "transport", "connector", "gateway",
                                                        "agent",   "service",   "user"};
 
@@ -39,13 +43,19 @@ std::optional<EventOrigin> parse_event_origin(std::string_view name) noexcept {
   return parse_name<EventOrigin>(kOriginNames, name);
 }
 
-void BusEvent::release(std::uint32_t count) const noexcept {
-  // Pairs with the release half of every other holder's fetch_sub: the last one sees all their reads done.
-  if (references_.fetch_sub(count, std::memory_order_acq_rel) != count) return;
+void* detail::allocate_event(std::size_t bytes) {
+  return internal::pool_allocate(bytes);
+}
+
+void detail::free_event(void* memory) noexcept {
+  internal::pool_free(memory);
+}
+
+void BusEvent::destroy() const noexcept {
   auto* self = const_cast<BusEvent*>(this);
-  if (payload_ != nullptr) type_->destroy(self->payload_);
+  if (payload_ != nullptr && type_->destroy != nullptr) type_->destroy(self->payload_);
   self->~BusEvent();
-  ::operator delete(self);
+  internal::pool_free(self);
 }
 
 }  // namespace sharingbus

@@ -12,6 +12,7 @@
 
 #include "bus/base/timer.hpp"
 #include "bus/base/uuid.hpp"
+#include "bus/optional_text.hpp"
 
 namespace sharingbus {
 
@@ -46,10 +47,10 @@ enum class EventOrigin : std::uint8_t { runtime, transport, connector, gateway, 
 struct Routing {
   std::optional<Uuid> scroll_id;
   std::optional<Uuid> connector_uid;
-  std::optional<std::string> connector_id;
-  std::optional<std::string> native_session_id;
+  OptionalText connector_id;
+  OptionalText native_session_id;
   /// `tenant.type.instance`
-  std::optional<std::string> address;
+  OptionalText address;
   EventKind kind = EventKind::custom;
 
   bool operator==(const Routing&) const = default;
@@ -59,18 +60,25 @@ struct Routing {
 struct EventType {
   std::string_view name;
   EventKind kind;
+  /// Null when there is nothing to do.
   void (*destroy)(void* payload) noexcept;
 };
 
 namespace detail {
 
 template <class T>
+constexpr auto destroyer_of() -> void (*)(void*) noexcept {
+  if constexpr (std::is_trivially_destructible_v<T>) return nullptr;
+  return [](void* payload) noexcept { static_cast<T*>(payload)->~T(); };
+}
+
+template <class T>
 concept NamedEvent = requires {
-  { std::string_view{T::event_name} };
+  {std::string_view{T::event_name}};
 };
 template <class T>
 concept KindedEvent = requires {
-  { EventKind{T::event_kind} };
+  {EventKind{T::event_kind}};
 };
 template <class T>
 constexpr EventKind kind_of() {
@@ -90,8 +98,7 @@ struct EventName {
 
 /// The descriptor of payload type `T`. An optional `static constexpr EventKind event_kind` sets its default kind.
 template <class T>
-inline constexpr EventType kEventType{EventName<T>::value, detail::kind_of<T>(),
-                                      [](void* payload) noexcept { static_cast<T*>(payload)->~T(); }};
+inline constexpr EventType kEventType{EventName<T>::value, detail::kind_of<T>(), detail::destroyer_of<T>()};
 
 /// One event: routing, origin and an immutable payload of any type, built once and shared by every receiver.
 /// Immutable once published; reached through `EventRef` (shared) or `EventDraft` (not published yet). Header and
@@ -132,18 +139,29 @@ class BusEvent {
   friend struct EventAccess;
 
   BusEvent(const EventType& type, Routing&& routing, EventOrigin origin, std::uint64_t source) noexcept
-      : type_(&type), origin_(origin), source_(source), routing_(std::move(routing)) {}
+      : origin_(origin), type_(&type), source_(source), routing_(std::move(routing)) {}
+  BusEvent(const EventType& type, EventOrigin origin) noexcept : origin_(origin), type_(&type), source_(0) {
+    routing_.kind = type.kind;
+  }
   ~BusEvent() = default;
-  void release(std::uint32_t count) const noexcept;
+  void release(std::uint32_t count) const noexcept {
+    // Whoever holds all that is left needs no read-modify-write. Both pair with the release half of the other holders'
+    // fetch_sub: the last one sees all their reads done.
+    if (references_.load(std::memory_order_acquire) == count ||
+        references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
+      destroy();
+    }
+  }
+  void destroy() const noexcept;
 
   mutable std::atomic<std::uint32_t> references_{1};
+  EventOrigin origin_;
   const EventType* type_;
   void* payload_ = nullptr;
-  EventOrigin origin_;
-  std::uint64_t source_;
   std::uint64_t sequence_ = 0;
   TimePoint published_at_{};
   std::size_t size_bytes_ = 0;
+  std::uint64_t source_;
   Routing routing_;
 };
 
@@ -194,19 +212,35 @@ class EventDraft {
 
   /// See `make_event`.
   template <class T>
-  [[nodiscard]] static EventDraft make(T payload, Routing routing, EventOrigin origin, std::uint64_t source,
+  [[nodiscard]] static EventDraft make(T&& payload, Routing&& routing, EventOrigin origin, std::uint64_t source,
                                        std::size_t extra_bytes) {
-    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned payloads are not supported");
-    static_assert(std::is_nothrow_move_constructible_v<T>, "an event payload must be nothrow move constructible");
-    constexpr std::size_t kOffset = (sizeof(BusEvent) + alignof(T) - 1) / alignof(T) * alignof(T);
-    void* block = ::operator new(kOffset + sizeof(T));
-    auto* event = ::new (block) BusEvent(kEventType<T>, std::move(routing), origin, source);
-    event->payload_ = ::new (static_cast<std::byte*>(block) + kOffset) T(std::move(payload));
-    event->size_bytes_ = kOffset + sizeof(T) + extra_bytes;
-    return EventDraft(event);
+    static_assert(!std::is_reference_v<T>, "hand the payload over");
+    void* memory = detail::allocate_event(kPayloadOffset<T> + sizeof(T));
+    return finish<T>(::new (memory) BusEvent(kEventType<T>, std::move(routing), origin, source), extra_bytes,
+                     std::move(payload));
+  }
+  /// See `emplace_event`.
+  template <class T, class... Args>
+  [[nodiscard]] static EventDraft emplace(EventOrigin origin, Args&&... args) {
+    void* memory = detail::allocate_event(kPayloadOffset<T> + sizeof(T));
+    return finish<T>(::new (memory) BusEvent(kEventType<T>, origin), 0, std::forward<Args>(args)...);
   }
 
  private:
+  template <class T>
+  static constexpr std::size_t kPayloadOffset = (sizeof(BusEvent) + alignof(T) - 1) / alignof(T) * alignof(T);
+
+  /// Builds the payload behind the header: they are one allocation.
+  template <class T, class... Args>
+  [[nodiscard]] static EventDraft finish(BusEvent* event, std::size_t extra_bytes, Args&&... args) {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned payloads are not supported");
+    static_assert(std::is_nothrow_move_constructible_v<T>, "an event payload must be nothrow move constructible");
+    EventDraft draft(event);
+    event->payload_ = ::new (reinterpret_cast<std::byte*>(event) + kPayloadOffset<T>) T{std::forward<Args>(args)...};
+    event->size_bytes_ = kPayloadOffset<T> + sizeof(T) + extra_bytes;
+    return draft;
+  }
+
   friend struct EventAccess;
   explicit EventDraft(BusEvent* event) noexcept : event_(event) {}
   BusEvent* event_ = nullptr;
@@ -219,6 +253,14 @@ template <class T>
 [[nodiscard]] EventDraft make_event(T payload, Routing routing, EventOrigin origin = EventOrigin::user,
                                     std::uint64_t source = 0, std::size_t extra_bytes = 0) {
   return EventDraft::make(std::move(payload), std::move(routing), origin, source, extra_bytes);
+}
+
+/// Builds the payload in place, with the kind of `T` and nothing else in the routing; fill in the rest through
+/// `EventDraft::routing()`. The cheapest way, because nothing is moved. Throws `std::bad_alloc` and what `T{args…}`
+/// throws.
+template <class T, class... Args>
+[[nodiscard]] EventDraft emplace_event(EventOrigin origin, Args&&... args) {
+  return EventDraft::emplace<T>(origin, std::forward<Args>(args)...);
 }
 
 /// A routing with the default kind of `T` and nothing else.

@@ -3,6 +3,9 @@
 namespace sharingbus {
 
 class BusEvent;
+class CallbackGroup;
+class CallbackSubscription;
+class DispatchScheduler;
 class EventDraft;
 class EventRef;
 class Filter;

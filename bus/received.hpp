@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -13,12 +14,22 @@ namespace sharingbus {
 struct Gap {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
+  /// 0 only at the start of a late join: the range had left the history, so nobody knows how many of it would have
+  /// matched.
   std::uint64_t count = 0;
 
   bool operator==(const Gap&) const = default;
 };
 
-enum class CloseReason : std::uint8_t { unsubscribed, bus_closed, callback_failed };
+enum class CloseReason : std::uint8_t {
+  unsubscribed,
+  bus_closed,
+  callback_failed,
+  /// `Overflow::close_subscriber`, and the queue was full.
+  overflowed,
+  /// `SlowPolicy::close`, and the subscriber was too slow.
+  too_slow,
+};
 [[nodiscard]] std::string_view to_string(CloseReason why) noexcept;
 
 /// End of stream: nothing will follow.
@@ -49,7 +60,32 @@ class Received {
   }
 
  private:
+  friend struct EventAccess;
   std::variant<std::monostate, EventRef, Gap, Closed> value_;
+};
+
+/// What `Subscription::lend` yields: a run of events in order, a gap, the end, or nothing yet. The events are borrowed
+/// from the queue, without a reference count of their own: read them in place, copy an `EventRef` to keep its event.
+/// Valid until the subscription's next receive of any form, or its end.
+class Lent {
+ public:
+  Lent() noexcept = default;
+  explicit Lent(std::span<const EventRef> events) noexcept : value_(events) {}
+  explicit Lent(Gap gap) noexcept : value_(gap) {}
+  explicit Lent(Closed closed) noexcept : value_(closed) {}
+
+  [[nodiscard]] bool empty() const noexcept { return value_.index() == 0; }
+  /// Empty unless it is a run of events.
+  [[nodiscard]] std::span<const EventRef> events() const noexcept {
+    const auto* events = std::get_if<std::span<const EventRef>>(&value_);
+    return events != nullptr ? *events : std::span<const EventRef>{};
+  }
+  /// Null unless it is that alternative.
+  [[nodiscard]] const Gap* gap() const noexcept { return std::get_if<Gap>(&value_); }
+  [[nodiscard]] const Closed* closed() const noexcept { return std::get_if<Closed>(&value_); }
+
+ private:
+  std::variant<std::monostate, std::span<const EventRef>, Gap, Closed> value_;
 };
 
 }  // namespace sharingbus

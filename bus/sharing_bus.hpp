@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/base/log.hpp"
@@ -16,6 +18,10 @@
 #include "bus/subscription.hpp"
 
 namespace sharingbus {
+
+namespace internal {
+struct CoreAccess;
+}
 
 enum class PublishStatus : std::uint8_t {
   accepted,
@@ -38,14 +44,47 @@ enum class Engine : std::uint8_t {
   combining,
   /// Nothing moves until `poll()`; a full ingress lets its oldest event go, counted. For tests and virtual time.
   manual,
+  /// The thread inside `run()`; whoever finds the ingress full helps.
+  thread,
+  /// Jobs on an executor (`BusOptions::scheduler`); whoever finds the ingress full helps.
+  executor,
+};
+
+/// One piece of dispatching, to be called once. Copyable; keeps the bus's core alive.
+class DispatchJob {
+ public:
+  explicit DispatchJob(std::shared_ptr<internal::BusCore> core) noexcept : core_(std::move(core)) {}
+  void operator()() const;
+
+ private:
+  std::shared_ptr<internal::BusCore> core_;
+};
+
+/// Where `Engine::executor` dispatches; `dispatch_on` in bus/async.hpp makes one of an Asio executor.
+class DispatchScheduler {
+ public:
+  virtual ~DispatchScheduler() = default;
+  /// Calls `job` once, soon, and never from inside this function. Any thread; must not throw.
+  virtual void schedule(DispatchJob job) = 0;
 };
 
 struct BusOptions {
   /// Events that may wait for the dispatcher. 0 is an error.
   std::size_t ingress_capacity = 1024;
+  /// Sum of `BusEvent::size_bytes` that may wait for the dispatcher; 0: no bound.
+  std::size_t ingress_capacity_bytes = 0;
   Engine engine = Engine::combining;
+  /// `Engine::executor` only, and needed there.
+  std::shared_ptr<DispatchScheduler> scheduler{};
+  /// How `run()` waits.
+  WaitStrategy wait = WaitStrategy::block;
   /// Run before the fan-out, in this order. Default: late binding of scroll ids. Empty: none.
   std::vector<std::shared_ptr<Stage>> stages = default_stages();
+  /// Events kept for those who subscribe late (`SubscriptionOptions::start`); 0: none. At most kHistoryMax.
+  std::size_t history_events = 0;
+  /// Bound on the history in bytes besides; 0: none.
+  std::size_t history_bytes = 0;
+  static constexpr std::size_t kHistoryMax = std::size_t{1} << 26;
   /// Stamp events with `published_at` (one clock read a turn).
   bool timestamps = true;
   /// Null: the machine's clock. Must outlive the bus and its subscriptions.
@@ -73,14 +112,40 @@ struct BusSnapshot {
   std::uint64_t dispatched = 0;
   /// Accepted, then gave way in a full ingress (manual engine, or publishing from inside a callback).
   std::uint64_t ingress_lost = 0;
-  /// `try_publish` refusals on a full ingress.
+  /// `try_publish` refusals: the ingress was full, or a backpressure subscription had no room.
   std::uint64_t ingress_refused = 0;
+  /// `async_publish` calls that are waiting now, and those that ever had to.
+  std::uint64_t publish_waiting = 0;
+  std::uint64_t publish_waited = 0;
   std::uint64_t ingress_depth = 0;
+  std::uint64_t history_depth = 0;
+  /// Dead letters made, each for one loss and at least one dead-letter subscription.
+  std::uint64_t dead_letters = 0;
   std::uint64_t stage_failures = 0;
   bool closed = false;
   std::vector<std::string> stages;
   std::vector<SubscriptionStats> subscriptions;
   RetiredTotals retired;
+};
+
+/// An event that a subscription lost, as dead-letter subscriptions receive it. Its routing, origin, source and sequence
+/// are those of the lost event.
+struct DeadLetter {
+  static constexpr std::string_view event_name = "dead_letter";
+  static constexpr EventKind event_kind = EventKind::system;
+
+  /// What was lost; kept alive by this letter.
+  EventRef event;
+  /// Who lost it.
+  SubscriptionId subscription = 0;
+  std::string name;
+};
+
+/// How many events of a batch were accepted, from the front.
+struct PublishBatchResult {
+  std::size_t accepted = 0;
+  /// Sequence of the last one accepted; 0: none.
+  std::uint64_t last_sequence = 0;
 };
 
 /// A cheap handle to publish with: copy it, keep it, give one to every adapter. Any thread. May outlive the bus:
@@ -93,8 +158,12 @@ class Publisher {
   /// Neither fails because nobody listens nor waits for a subscriber. `refused_closed` without a bus.
   PublishResult publish(EventDraft event) const noexcept;
   /// Like `publish` where there is room or the publisher may dispatch; else `refused_full`, where `publish` would wait
-  /// or let the oldest event give way.
-  PublishResult try_publish(EventDraft event) const noexcept;
+  /// or let the oldest event give way, or a backpressure subscription would lose the event. A refused draft is left
+  /// as it was.
+  PublishResult try_publish(EventDraft&& event) const noexcept;
+  /// Publishes all, in order, as by `publish`, at less cost each. The drafts are consumed; not all are accepted only
+  /// when the bus closes.
+  PublishBatchResult publish_batch(std::span<EventDraft> events) const noexcept;
 
   template <class T>
   PublishResult publish(T payload, Routing routing, EventOrigin origin = EventOrigin::user,
@@ -103,6 +172,7 @@ class Publisher {
   }
 
  private:
+  friend struct internal::CoreAccess;
   std::shared_ptr<internal::BusCore> core_;
 };
 
@@ -121,7 +191,8 @@ class SharingBus {
 
   /// Never fails because nobody listens, never waits for a subscriber. What happens at a full ingress: bus/README.md.
   PublishResult publish(EventDraft event) noexcept;
-  PublishResult try_publish(EventDraft event) noexcept;
+  PublishResult try_publish(EventDraft&& event) noexcept;
+  PublishBatchResult publish_batch(std::span<EventDraft> events) noexcept;
   template <class T>
   PublishResult publish(T payload, Routing routing = routing_for<T>(), EventOrigin origin = EventOrigin::user) {
     return publish(make_event(std::move(payload), std::move(routing), origin));
@@ -132,14 +203,17 @@ class SharingBus {
 
   /// Every event, queue of 256. On a closed bus it yields `Closed` at once.
   [[nodiscard]] Subscription subscribe_all();
-  /// Once it has returned, every event published afterwards is matched. Throws `std::invalid_argument` for a
-  /// capacity that is 0 or above `kCapacityMax`.
+  /// Once it has returned, every event published afterwards is matched. Throws `std::invalid_argument` when the options
+  /// do not `validate()`.
   [[nodiscard]] Subscription subscribe(Filter filter, std::size_t capacity = 256);
   [[nodiscard]] Subscription subscribe(SubscriptionOptions options);
   /// Calls `callback` from the dispatching thread for every match: no queue, no lag, and it must not block. What it
   /// throws is caught and counted. Must not call `poll`.
   [[nodiscard]] Subscription subscribe_inline(SubscriptionOptions options,
                                               std::function<void(const EventRef&)> callback);
+  /// A subscription to what others lose: `DeadLetter` events, in the order of the losses, made for those lost events
+  /// that match the filter of the options. What it loses itself is counted and makes no further letter.
+  [[nodiscard]] Subscription subscribe_dead_letters(SubscriptionOptions options = {});
   /// Idempotent; unknown ids are fine. See `Subscription::unsubscribe`.
   void unsubscribe(SubscriptionId id);
   /// User subscriptions, those that were let go but not yet collected included.
@@ -149,6 +223,14 @@ class SharingBus {
   /// 0 when another thread, or this one further up, is dispatching.
   std::size_t poll(std::size_t limit = static_cast<std::size_t>(-1));
 
+  /// `Engine::thread`: dispatches on this thread until the bus is closed. One thread at a time; a second call returns
+  /// at once, as does every call under another engine.
+  void run();
+
+  /// Returns when all that was published before has been dispatched, helping under every engine; at once, without
+  /// waiting, inside a stage or callback of this bus.
+  void flush();
+
   /// Refuses what is published from now on, dispatches what was accepted, ends every subscription with
   /// `bus_closed`, and returns when that is done (at once when called from inside a callback: the dispatcher then
   /// completes it). Idempotent.
@@ -157,6 +239,7 @@ class SharingBus {
   [[nodiscard]] BusSnapshot snapshot() const;
 
  private:
+  friend struct internal::CoreAccess;
   std::shared_ptr<internal::BusCore> core_;
 };
 

@@ -1,10 +1,11 @@
 // A connector of your own, registered with a gateway of your own, over real gRPC on one machine.
+#include <cstdio>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
-#include <cstdio>
 
 #include "bus/async.hpp"
 #include "bus/async_timer_service.hpp"
@@ -24,7 +25,8 @@ class Adder final : public Connector {
   std::string connector_type() const override { return "adder"; }
   asio::awaitable<Result<json::value>> execute(json::value payload, std::optional<std::string>) override {
     double sum = 0;
-    for (const json::value& number : payload.at("numbers").as_array()) sum += number.to_number<double>();
+    for (const json::value& number : payload.at("numbers").as_array())
+      sum += number.to_number<double>();
     co_return json::object{{"sum", sum}};
   }
 };
@@ -35,7 +37,8 @@ asio::awaitable<void> ask(SharingBus& bus, Gateway& gateway, Subscription regist
   co_await async_receive(registered, asio::use_awaitable);
   ExecuteCall call;
   call.payload.bytes = R"({"numbers":[1,2,3.5]})";
-  const auto [error, reply] = co_await gateway.async_execute("acme.adder.one", call, asio::as_tuple(asio::use_awaitable));
+  const auto [error, reply] =
+      co_await gateway.async_execute("acme.adder.one", call, asio::as_tuple(asio::use_awaitable));
   std::printf("%s\n", error ? to_string(error).c_str() : reply.payload.bytes.c_str());
   answered = !error && reply.success;
   std::printf("%d events on the bus\n", static_cast<int>(bus.snapshot().published));
@@ -59,9 +62,7 @@ int main() {
   MultiConnectorRunner runner(context.get_executor(), bus, timers, dialer, {.host = transport::authority(*address)},
                               {{{.tenant = "acme", .type = "adder", .instance = "one"}, std::make_shared<Adder>()}});
   const auto guard = asio::make_work_guard(context);
-  runner.run([&](const Error&) {
-    dialer.close([&] { gateway.close(Duration::zero(), [&] { context.stop(); }); });
-  });
+  runner.run([&](const Error&) { dialer.close([&] { gateway.close(Duration::zero(), [&] { context.stop(); }); }); });
   bool answered = false;
   asio::co_spawn(context, ask(bus, gateway, std::move(registered), runner.shutdown_handle(), answered),
                  [](std::exception_ptr) {});

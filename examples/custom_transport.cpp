@@ -1,13 +1,14 @@
 // A transport of your own: lines over TCP. One class, the link; what it shares with every transport (decoding, credit,
 // events, limits) is StreamPublisher's. The program dials a line server of its own and watches the bus.
+#include <cstdio>
+#include <deque>
+#include <thread>
+
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
-#include <cstdio>
-#include <deque>
-#include <thread>
 
 #include "bus/sharing_bus.hpp"
 #include "transport/stream_publisher.hpp"
@@ -65,20 +66,23 @@ class LineLink final : public Link, public std::enable_shared_from_this<LineLink
   }
   void received(const boost::system::error_code& error, std::size_t size) {
     reading_ = false;
-    if (error) return close(error == asio::error::eof ? Error(errc::stream_closed, "the peer closed the stream")
-                                                      : Error(errc::stream_failed, error.message()));
+    if (error)
+      return close(error == asio::error::eof ? Error(errc::stream_closed, "the peer closed the stream")
+                                             : Error(errc::stream_failed, error.message()));
     const auto published = publisher_.frame(std::string_view(inbound_).substr(0, size - 1));
     inbound_.erase(0, size);
     published ? read() : close(published.error());
   }
   void write() {
-    asio::async_write(socket_, asio::buffer(outbound_.front()), [self = shared_from_this()](auto error, std::size_t size) {
-      if (error) return;
-      self->publisher_.sent(size - 1);
-      if (self->outbound_.size() == self->publisher_.limits().outbound_capacity) self->publisher_.writable();
-      self->outbound_.pop_front();
-      if (!self->outbound_.empty()) self->write();
-    });
+    asio::async_write(socket_, asio::buffer(outbound_.front()),
+                      [self = shared_from_this()](auto error, std::size_t size) {
+                        if (error) return;
+                        self->publisher_.sent(size - 1);
+                        if (self->outbound_.size() == self->publisher_.limits().outbound_capacity)
+                          self->publisher_.writable();
+                        self->outbound_.pop_front();
+                        if (!self->outbound_.empty()) self->write();
+                      });
   }
   void close(Error why) {
     if (!socket_.is_open()) return;

@@ -13,7 +13,8 @@ int main() {
   sharingbus::SharingBus bus;
   auto orders = bus.subscribe(sharingbus::Filter::type<OrderPlaced>(), /*capacity=*/2);
 
-  for (int number = 1; number <= 5; ++number) bus.publish(OrderPlaced{number, 9.99 * number});
+  for (int number = 1; number <= 5; ++number)
+    bus.publish(OrderPlaced{number, 9.99 * number});
   bus.close();
 
   for (;;) {

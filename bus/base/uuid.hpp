@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,6 +17,14 @@ struct Uuid {
   std::array<std::uint8_t, 16> bytes{};
 
   auto operator<=>(const Uuid&) const = default;
+  // In two comparisons: this one is looked up for every event.
+  friend bool operator==(const Uuid& left, const Uuid& right) noexcept {
+    std::array<std::uint64_t, 2> a;
+    std::array<std::uint64_t, 2> b;
+    std::memcpy(a.data(), left.bytes.data(), sizeof a);
+    std::memcpy(b.data(), right.bytes.data(), sizeof b);
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
+  }
 };
 
 /// A random (version 4) UUID. Any thread.

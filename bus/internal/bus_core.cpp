@@ -1,10 +1,12 @@
 #include "bus/internal/bus_core.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <array>
 #include <stdexcept>
 #include <thread>
 #include <utility>
+
+#include "bus/internal/event_access.hpp"
 
 namespace sharingbus::internal {
 
@@ -15,11 +17,7 @@ struct DispatchFrame {
   const BusCore* core;
   const DispatchFrame* outer;
 };
-thread_local const DispatchFrame* t_frames = nullptr;
-
-void bump(std::atomic<std::uint64_t>& counter, std::uint64_t value = 1) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
-}
+constinit thread_local const DispatchFrame* t_frames = nullptr;
 
 }  // namespace
 
@@ -38,10 +36,12 @@ class BusCore::DispatchScope {
 BusCore::BusCore(BusOptions options)
     : options_(std::move(options)),
       clock_(options_.clock != nullptr ? *options_.clock : system_clock_),
-      ingress_(options_.ingress_capacity) {}
+      ingress_(options_.ingress_capacity, options_.ingress_capacity_bytes),
+      fanout_(options_) {}
 
 BusCore::~BusCore() {
-  for (BusEvent* event : evicted_) EventAccess::release(*event);
+  for (BusEvent* event : evicted_)
+    EventAccess::release(*event);
 }
 
 bool BusCore::dispatching_here() const noexcept {
@@ -53,7 +53,8 @@ bool BusCore::dispatching_here() const noexcept {
 
 void BusCore::lock() noexcept {
   lock_waiters_.fetch_add(1, std::memory_order_acq_rel);
-  while (!try_lock()) dispatching_.wait(true, std::memory_order_relaxed);
+  while (!try_lock())
+    dispatching_.wait(true, std::memory_order_relaxed);
   lock_waiters_.fetch_sub(1, std::memory_order_acq_rel);
 }
 
@@ -64,51 +65,90 @@ void BusCore::unlock() noexcept {
   if (lock_waiters_.load(std::memory_order_acquire) != 0) dispatching_.notify_all();
 }
 
-PublishResult BusCore::publish(EventDraft draft, Mode mode) noexcept {
+// --- publishing -----------------------------------------------------------------------------------------------------
+
+PublishResult BusCore::publish(EventDraft& draft, Mode mode) noexcept {
   if (!draft) return {};
-  BusEvent* event = EventAccess::take(draft);
+  BusEvent* const event = EventAccess::peek(draft);
   std::uint64_t sequence = 0;
-  const auto refuse = [event](PublishStatus status) {
-    EventAccess::release(*event);
-    return PublishResult{status, 0};
-  };
   for (;;) {
     const bool may_use_reserve = mode == Mode::publish && t_frames != nullptr && dispatching_here();
-    const auto pushed = ingress_.push(event, may_use_reserve ? Ingress::kReserve : 0, sequence);
+    const std::uint64_t until = mode == Mode::publish ? Ingress::kUnlimited : credit_.until();
+    const auto pushed = ingress_.push(event, may_use_reserve ? Ingress::kReserve : 0, until, sequence);
     if (pushed == Ingress::Push::done) break;
-    if (pushed == Ingress::Push::closed) return refuse(PublishStatus::refused_closed);
+    if (pushed == Ingress::Push::closed) return {PublishStatus::refused_closed, 0};
     if (mode == Mode::try_publish) {
-      if (options_.engine == Engine::combining && !dispatching_here() && dispatch_one_turn()) continue;
+      if (may_help() && ingress_.pending() && dispatch_one_turn()) continue;
       refused_.fetch_add(1, std::memory_order_relaxed);
-      return refuse(PublishStatus::refused_full);
+      return {PublishStatus::refused_full, 0};
     }
-    make_room();
+    make_room(event->size_bytes());
   }
-  if (options_.engine == Engine::combining) drive();
+  EventAccess::take(draft);
+  notify_dispatcher();
   return {PublishStatus::accepted, sequence};
+}
+
+PublishBatchResult BusCore::publish_batch(std::span<EventDraft> drafts) noexcept {
+  PublishBatchResult result;
+  const auto one_by_one = [&](std::span<EventDraft> some) {
+    for (EventDraft& draft : some) {
+      const PublishResult one = publish(draft, Mode::publish);
+      if (!one.accepted()) return false;
+      ++result.accepted;
+      result.last_sequence = one.sequence;
+    }
+    return true;
+  };
+  std::array<BusEvent*, Fanout::kTurn> chunk;
+  while (!drafts.empty()) {
+    std::size_t wanted = 0;
+    while (wanted < std::min(drafts.size(), chunk.size()) && drafts[wanted]) {
+      chunk[wanted] = EventAccess::peek(drafts[wanted]);
+      ++wanted;
+    }
+    std::uint64_t first = 0;
+    const std::size_t count =
+        ingress_.bounded_in_bytes() ? 0 : ingress_.push_many(std::span(chunk).first(wanted), first);
+    if (count == 0) {
+      // Full, closed, empty draft: all the ways a single publish knows.
+      if (!one_by_one(drafts.first(1))) break;
+      drafts = drafts.subspan(1);
+      continue;
+    }
+    for (EventDraft& draft : drafts.first(count))
+      EventAccess::take(draft);
+    result.accepted += count;
+    result.last_sequence = first + count - 1;
+    drafts = drafts.subspan(count);
+    notify_dispatcher();
+  }
+  for (EventDraft& refused : drafts)
+    refused = EventDraft();
+  return result;
 }
 
 bool BusCore::dispatch_one_turn() noexcept {
   if (!try_lock()) return false;
   {
     const DispatchScope scope(*this);
-    run_turn(kTurn);
+    run_turn(Fanout::kTurn);
   }
   unlock();
   return true;
 }
 
 /// The ingress is full and a plain publish came.
-void BusCore::make_room() noexcept {
+void BusCore::make_room(std::size_t bytes) noexcept {
   // Waiting inside a callback of any bus could close a circle of waiting threads, so there the oldest gives way.
   const bool nested = t_frames != nullptr;
-  if (options_.engine == Engine::manual || (nested && dispatching_here())) return evict_oldest();
+  if (options_.engine == Engine::manual || (nested && dispatching_here())) return evict_oldest(bytes);
   if (dispatch_one_turn()) return;
-  if (nested) return evict_oldest();
+  if (nested) return evict_oldest(bytes);
   // seq_cst on the counter and on the head, here and in run_turn: either the dispatcher sees that we wait, or we see
   // that it popped. Wait only while the ring is still full: one that was emptied meanwhile may never see a pop again.
   room_waiters_.fetch_add(1, std::memory_order_seq_cst);
-  if (const std::uint64_t head = ingress_.head(); ingress_.full_at(head)) {
+  if (const std::uint64_t head = ingress_.head(); ingress_.full_at(head, bytes)) {
     if (try_lock()) {
       unlock();
     } else {
@@ -118,11 +158,11 @@ void BusCore::make_room() noexcept {
   room_waiters_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void BusCore::evict_oldest() noexcept {
+void BusCore::evict_oldest(std::size_t bytes) noexcept {
   {
     const std::scoped_lock lock(side_mutex_);
     const std::size_t reserve = dispatching_here() ? Ingress::kReserve : 0;
-    if (!ingress_.full_at(ingress_.head(), reserve)) return;
+    if (!ingress_.full_at(ingress_.head(), bytes, reserve)) return;
     evict_under_side_mutex();
     if (evicted_.size() <= options_.ingress_capacity) return;
   }
@@ -130,9 +170,9 @@ void BusCore::evict_oldest() noexcept {
   if (dispatching_here() || !try_lock()) return;
   {
     const DispatchScope scope(*this);
-    turn_time_ = clock_.now();
+    fanout_.begin_turn(clock_.now());
     settle_side_until(ingress_.head());
-    wake_touched();
+    finish_turn();
   }
   unlock();
 }
@@ -149,23 +189,164 @@ void BusCore::evict_under_side_mutex() noexcept {
   update_side_next();
 }
 
-void BusCore::update_side_next() {
-  std::uint64_t next = kNever;
-  if (!commands_.empty()) next = commands_.front().at;
-  if (!evicted_.empty()) next = std::min(next, evicted_.front()->sequence() - 1);
-  side_next_.store(next, std::memory_order_release);
+bool BusCore::try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept {
+  std::uint64_t sequence = 0;
+  switch (ingress_.push(EventAccess::peek(pending.draft), 0, credit_.until(), sequence)) {
+    case Ingress::Push::full:
+      return false;
+    case Ingress::Push::closed:
+      result = {PublishStatus::refused_closed, 0};
+      return true;
+    case Ingress::Push::done:
+      break;
+  }
+  EventAccess::take(pending.draft);
+  result = {PublishStatus::accepted, sequence};
+  return true;
 }
 
-void BusCore::post_command(Command::Kind kind, StatePtr state) {
-  const std::scoped_lock lock(side_mutex_);
-  // Under the mutex, so that commands stand in the order of their places.
-  commands_.push_back({kind, ingress_.tail(), std::move(state)});
-  update_side_next();
+void BusCore::publish_when_room(std::shared_ptr<detail::PendingPublish> pending) {
+  if (!pending->draft) return pending->complete({});
+  PublishResult result;
+  for (;;) {
+    // Behind those who wait already.
+    if (waiting_count_.load(std::memory_order_seq_cst) == 0 && try_push_waiting(*pending, result)) {
+      notify_dispatcher();
+      return pending->complete(result);
+    }
+    if (!may_help() || !ingress_.pending() || !dispatch_one_turn()) break;
+  }
+  {
+    const std::scoped_lock lock(waiting_mutex_);
+    waiting_.push_back(std::move(pending));
+    waiting_count_.store(waiting_.size(), std::memory_order_seq_cst);
+    waited_.fetch_add(1, std::memory_order_relaxed);
+  }
+  // Room may have come before anybody could see that we wait.
+  admit_waiting();
+}
+
+bool BusCore::cancel_publish(const std::shared_ptr<detail::PendingPublish>& pending) {
+  const std::scoped_lock lock(waiting_mutex_);
+  const auto found = std::find(waiting_.begin(), waiting_.end(), pending);
+  if (found == waiting_.end()) return false;
+  waiting_.erase(found);
+  waiting_count_.store(waiting_.size(), std::memory_order_seq_cst);
+  return true;
+}
+
+void BusCore::admit_waiting() noexcept {
+  if (waiting_count_.load(std::memory_order_seq_cst) == 0) return;
+  std::deque<std::pair<std::shared_ptr<detail::PendingPublish>, PublishResult>> done;
+  {
+    const std::scoped_lock lock(waiting_mutex_);
+    PublishResult result;
+    while (!waiting_.empty() && try_push_waiting(*waiting_.front(), result)) {
+      done.emplace_back(std::move(waiting_.front()), result);
+      waiting_.pop_front();
+    }
+    waiting_count_.store(waiting_.size(), std::memory_order_seq_cst);
+  }
+  if (done.empty()) return;
+  for (const auto& [pending, result] : done)
+    pending->complete(result);
+  notify_dispatcher();
+}
+
+void BusCore::credit_returned() {
+  if (!credit_.limited()) return;
+  credit_.update();
+  admit_waiting();
+}
+
+// --- engines --------------------------------------------------------------------------------------------------------
+
+bool BusCore::side_or_close_due() const noexcept {
+  return side_next_.load(std::memory_order_acquire) <= ingress_.head() ||
+         (ingress_.closed() && !finished_.load(std::memory_order_acquire) && ingress_.head() == ingress_.tail());
 }
 
 bool BusCore::has_work() const noexcept {
-  return ingress_.ready() || side_next_.load(std::memory_order_acquire) <= ingress_.head() ||
-         (ingress_.closed() && !finished_.load(std::memory_order_acquire) && ingress_.head() == ingress_.tail());
+  return ingress_.ready() || side_or_close_due();
+}
+
+bool BusCore::pending_work() const noexcept {
+  return ingress_.pending() || side_or_close_due();
+}
+
+/// Something was pushed. The ticket was drawn with seq_cst before, and the engines look for tickets after they said,
+/// with seq_cst, that they rest: so either they see the ticket, or we see that they rest.
+void BusCore::notify_dispatcher() noexcept {
+  switch (options_.engine) {
+    case Engine::combining:
+      return drive();
+    case Engine::manual:
+      return;
+    case Engine::thread:
+      if (resting_.load(std::memory_order_seq_cst) && resting_.exchange(false, std::memory_order_seq_cst))
+        parker_.wake();
+      return;
+    case Engine::executor:
+      if (!scheduled_.load(std::memory_order_seq_cst)) schedule_job();
+      return;
+  }
+}
+
+/// Commands draw no ticket, so here it takes a read-modify-write of the very variable that the engine exchanges.
+void BusCore::notify_dispatcher_of_command() noexcept {
+  switch (options_.engine) {
+    case Engine::combining:
+      return drive();
+    case Engine::manual:
+      return;
+    case Engine::thread:
+      if (resting_.exchange(false, std::memory_order_seq_cst)) parker_.wake();
+      return;
+    case Engine::executor:
+      return schedule_job();
+  }
+}
+
+void BusCore::schedule_job() noexcept {
+  if (!scheduled_.exchange(true, std::memory_order_seq_cst))
+    options_.scheduler->schedule(DispatchJob(shared_from_this()));
+}
+
+void BusCore::run_job() noexcept {
+  static constexpr int kTurnsOfJob = 4;
+  if (try_lock()) {
+    {
+      const DispatchScope scope(*this);
+      for (int i = 0; i < kTurnsOfJob && has_work(); ++i)
+        run_turn(Fanout::kTurn);
+    }
+    unlock();
+  }
+  if (pending_work()) return options_.scheduler->schedule(DispatchJob(shared_from_this()));
+  scheduled_.exchange(false, std::memory_order_seq_cst);
+  if (pending_work()) schedule_job();
+}
+
+void BusCore::run() {
+  if (options_.engine != Engine::thread || running_.exchange(true, std::memory_order_acq_rel)) return;
+  for (;;) {
+    lock();
+    {
+      const DispatchScope scope(*this);
+      while (has_work())
+        run_turn(Fanout::kTurn);
+    }
+    unlock();
+    if (finished_.load(std::memory_order_acquire)) break;
+    resting_.exchange(true, std::memory_order_seq_cst);
+    if (pending_work() || finished_.load(std::memory_order_acquire)) {
+      // Either a publisher is about to wake us, or has an event half written.
+      if (resting_.exchange(false, std::memory_order_seq_cst)) std::this_thread::yield();
+      continue;
+    }
+    parker_.wait(options_.wait, nullptr);
+  }
+  running_.store(false, std::memory_order_release);
 }
 
 void BusCore::drive() noexcept {
@@ -174,7 +355,8 @@ void BusCore::drive() noexcept {
     if (!try_lock()) return;
     {
       const DispatchScope scope(*this);
-      while (has_work()) run_turn(kTurn);
+      while (has_work())
+        run_turn(Fanout::kTurn);
     }
     unlock();
   } while (has_work());
@@ -185,7 +367,8 @@ std::size_t BusCore::poll(std::size_t limit) {
   std::size_t count = 0;
   {
     const DispatchScope scope(*this);
-    while (count < limit && has_work()) count += run_turn(std::min(limit - count, kTurn));
+    while (count < limit && has_work())
+      count += run_turn(std::min(limit - count, Fanout::kTurn));
   }
   unlock();
   // Those who published meanwhile left their events to us, beyond the limit, too.
@@ -193,24 +376,76 @@ std::size_t BusCore::poll(std::size_t limit) {
   return count;
 }
 
-std::size_t BusCore::run_turn(std::size_t limit) noexcept {
-  std::array<BusEvent*, kTurn> batch;
-  std::size_t count = 0;
-  while (count < std::min(limit, kTurn)) {
-    BusEvent* event = ingress_.pop();
-    if (event == nullptr) break;
-    batch[count++] = event;
+void BusCore::flush() {
+  if (dispatching_here()) return;
+  const std::uint64_t target = ingress_.tail();
+  for (;;) {
+    lock();
+    {
+      const DispatchScope scope(*this);
+      while (has_work() && (ingress_.head() < target || side_or_close_due()))
+        run_turn(Fanout::kTurn);
+    }
+    const bool done = ingress_.head() >= target;
+    unlock();
+    if (done) break;
+    // A publisher that holds a ticket has not finished writing its event.
+    std::this_thread::yield();
   }
+  if (options_.engine == Engine::combining) drive();
+}
+
+void BusCore::close() {
+  ingress_.close();
+  admit_waiting();
+  if (dispatching_here()) return;
+  while (!finished_.load(std::memory_order_acquire)) {
+    lock();
+    {
+      const DispatchScope scope(*this);
+      while (has_work())
+        run_turn(Fanout::kTurn);
+    }
+    unlock();
+    // A publisher that holds a ticket has not finished writing its event.
+    if (!finished_.load(std::memory_order_acquire)) std::this_thread::yield();
+  }
+  if (options_.engine == Engine::thread) notify_dispatcher_of_command();
+}
+
+// --- dispatching ----------------------------------------------------------------------------------------------------
+
+std::size_t BusCore::run_turn(std::size_t limit) noexcept {
+  std::array<BusEvent*, Fanout::kTurn> batch;
+  const std::size_t count = ingress_.pop_many(std::span(batch).first(std::min(limit, batch.size())));
   if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
-  if (count != 0 || options_.engine == Engine::manual) turn_time_ = clock_.now();
-  for (std::size_t i = 0; i < count; ++i) {
-    settle_side_until(batch[i]->sequence() - 1);
-    dispatch(*batch[i]);
+  fanout_.begin_turn(clock_.now());
+  std::size_t from = 0;
+  while (from < count) {
+    settle_side_until(batch[from]->sequence() - 1);
+    // Commands that come from now on have a place behind this batch.
+    const std::uint64_t next = side_next_.load(std::memory_order_acquire);
+    std::size_t to = from + 1;
+    while (to < count && batch[to]->sequence() <= next)
+      ++to;
+    fanout_.dispatch(std::span(batch).subspan(from, to - from));
+    from = to;
   }
   settle_side_until(ingress_.head());
-  wake_touched();
+  finish_turn();
   finish_close_if_drained();
   return count;
+}
+
+void BusCore::finish_turn() noexcept {
+  fanout_.finish_turn();
+  const auto& counters = fanout_.counters();
+  credit_.set_done(counters.dispatched.load(std::memory_order_relaxed) + counters.lost.load(std::memory_order_relaxed));
+  if (credit_.limited()) credit_.remove_ended();
+  for (EventDraft& notice : fanout_.notices())
+    publish(notice, Mode::publish);
+  fanout_.notices().clear();
+  admit_waiting();
 }
 
 void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
@@ -230,105 +465,26 @@ void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
       evicted_.pop_front();
       update_side_next();
       lock.unlock();
-      lose(*event);
+      fanout_.lose(*event);
     }
   }
 }
 
 void BusCore::apply(Command& command) {
-  SubscriberState& state = *command.state;
   switch (command.kind) {
     case Command::Kind::add:
-      state.table_position = table_.size();
-      table_.push_back(command.state);
-      index_.add(&state, state.filter());
-      break;
+      return fanout_.add(std::move(command.state), command.at + 1);
     case Command::Kind::end:
-      remove_from_table(state);
-      state.end(CloseReason::unsubscribed);
-      touch(state);
-      removed_.push_back(std::move(command.state));
-      break;
+      return fanout_.end(command.state, CloseReason::unsubscribed);
     case Command::Kind::collect: {
-      remove_from_table(state);
+      fanout_.collect(command.state);
       const std::scoped_lock lock(registry_mutex_);
-      registry_.erase(state.id());
-      removed_.push_back(std::move(command.state));
-      break;
+      registry_.erase(command.state->id());
+      return;
     }
+    case Command::Kind::flushed:
+      return command.done();
   }
-}
-
-void BusCore::remove_from_table(SubscriberState& state) {
-  if (state.table_position >= table_.size() || table_[state.table_position].get() != &state) return;
-  index_.remove(&state, state.filter());
-  StatePtr& place = table_[state.table_position];
-  removed_.push_back(std::exchange(place, std::move(table_.back())));
-  if (place) place->table_position = state.table_position;
-  table_.pop_back();
-}
-
-void BusCore::run_stages(BusEvent& event) noexcept {
-  StagedEvent staged(event);
-  for (const auto& stage : options_.stages) {
-    try {
-      stage->on_event(staged);
-    } catch (...) {
-      bump(stage_failures_);
-    }
-  }
-}
-
-void BusCore::dispatch(BusEvent& event) noexcept {
-  if (options_.timestamps) EventAccess::set_published_at(event, turn_time_);
-  run_stages(event);
-  matches_.clear();
-  index_.for_each_match(event, [this](SubscriberState& state) { matches_.push_back(&state); });
-  // One count for every match and one for the dispatcher, set while nobody else can see the event.
-  EventAccess::set_references(event, static_cast<std::uint32_t>(matches_.size()) + 1);
-  std::uint32_t to_release = 1;
-  for (SubscriberState* state : matches_) {
-    switch (state->offer(event)) {
-      case SubscriberState::Offer::taken: touch(*state); continue;
-      case SubscriberState::Offer::lent: break;
-      case SubscriberState::Offer::ended:
-        touch(*state);
-        remove_from_table(*state);
-        break;
-      case SubscriberState::Offer::lost:
-        touch(*state);
-        state->drop_log.count(turn_time_, options_.log, "subscriber queue full name=", state->name());
-        break;
-    }
-    ++to_release;
-  }
-  EventAccess::release(event, to_release);
-  bump(dispatched_);
-}
-
-void BusCore::lose(BusEvent& event) noexcept {
-  run_stages(event);
-  index_.for_each_match(event, [&](SubscriberState& state) {
-    state.lose(event);
-    touch(state);
-  });
-  EventAccess::release(event);
-  bump(lost_);
-  ingress_drop_log_.count(turn_time_, options_.log, "ingress full, oldest event gave way", {});
-}
-
-void BusCore::touch(SubscriberState& state) {
-  if (std::exchange(state.touched, true)) return;
-  touched_.push_back(&state);
-}
-
-void BusCore::wake_touched() noexcept {
-  for (SubscriberState* state : touched_) {
-    state->touched = false;
-    state->wake();
-  }
-  touched_.clear();
-  removed_.clear();
 }
 
 void BusCore::finish_close_if_drained() noexcept {
@@ -339,53 +495,57 @@ void BusCore::finish_close_if_drained() noexcept {
     registry_closed_ = true;
   }
   settle_side_until(kNever - 1);
-  for (const StatePtr& state : table_) {
-    state->end(CloseReason::bus_closed);
-    touch(*state);
-    index_.remove(state.get(), state->filter());
-  }
-  removed_.insert(removed_.end(), table_.begin(), table_.end());
-  table_.clear();
-  wake_touched();
+  fanout_.end_all(CloseReason::bus_closed);
+  finish_turn();
   finished_.store(true, std::memory_order_release);
   finished_.notify_all();
 }
 
-void BusCore::close() {
-  ingress_.close();
-  if (dispatching_here()) return;
-  while (!finished_.load(std::memory_order_acquire)) {
-    lock();
-    {
-      const DispatchScope scope(*this);
-      while (has_work()) run_turn(kTurn);
-    }
-    unlock();
-    // A publisher that holds a ticket has not finished writing its event.
-    if (!finished_.load(std::memory_order_acquire)) std::this_thread::yield();
-  }
+// --- the side entrance ----------------------------------------------------------------------------------------------
+
+void BusCore::update_side_next() {
+  std::uint64_t next = kNever;
+  if (!commands_.empty()) next = commands_.front().at;
+  if (!evicted_.empty()) next = std::min(next, evicted_.front()->sequence() - 1);
+  side_next_.store(next, std::memory_order_release);
 }
 
-std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options, SubscriberState::Callback callback) {
-  if (callback == nullptr && options.capacity == 0) {
-    throw std::invalid_argument("SubscriptionOptions::capacity must be at least 1");
+void BusCore::post_command(Command::Kind kind, StatePtr state, std::function<void()> done) {
+  const std::scoped_lock lock(side_mutex_);
+  // Under the mutex, so that commands stand in the order of their places.
+  commands_.push_back({kind, ingress_.tail(), std::move(state), std::move(done)});
+  update_side_next();
+}
+
+void BusCore::when_flushed(std::function<void()> done) {
+  {
+    const std::scoped_lock lock(registry_mutex_);
+    if (!registry_closed_) post_command(Command::Kind::flushed, nullptr, std::exchange(done, nullptr));
   }
-  if (options.capacity > SubscriptionOptions::kCapacityMax) {
-    throw std::invalid_argument("SubscriptionOptions::capacity must be at most " +
-                                std::to_string(SubscriptionOptions::kCapacityMax));
-  }
+  if (done) return done();
+  notify_dispatcher_of_command();
+}
+
+std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options, SubscriberState::Callback callback,
+                                                    bool dead_letters) {
+  if (callback != nullptr) options.capacity = 1;  // not looked at
+  if (const auto valid = options.validate(); !valid) throw std::invalid_argument(valid.error().message);
   StatePtr state;
   {
     const std::scoped_lock lock(registry_mutex_);
-    state = std::make_shared<SubscriberState>(++last_id_, std::move(options), std::move(callback), ledger_);
+    // Not make_shared: its counts would cost a cache line of their own.
+    state = StatePtr(new SubscriberState(++last_id_, std::move(options), std::move(callback), ledger_));
+    state->wants_dead_letters = dead_letters;
     if (registry_closed_) {
       state->end(CloseReason::bus_closed);
       return state;
     }
     registry_.emplace(state->id(), state);
     post_command(Command::Kind::add, state);
+    // At once, lest events that are published before the dispatcher knows of it take more than it has room for.
+    if (state->overflow() == Overflow::backpressure && !state->is_inline()) credit_.add(state);
   }
-  if (options_.engine == Engine::combining) drive();
+  notify_dispatcher_of_command();
   return state;
 }
 
@@ -393,27 +553,32 @@ void BusCore::unsubscribe(SubscriptionId id) {
   StatePtr state;
   {
     const std::scoped_lock lock(registry_mutex_);
-    auto node = registry_.extract(id);
-    if (node.empty()) return;
-    state = std::move(node.mapped());
+    const auto found = registry_.find(id);
+    if (found == registry_.end()) return;
+    state = std::move(found->second);
+    registry_.erase(found);
     if (registry_closed_) return;
     post_command(Command::Kind::end, state);
   }
-  if (options_.engine == Engine::combining) drive();
+  notify_dispatcher_of_command();
 }
 
 void BusCore::let_go(SubscriberState& state) {
   state.let_go();
   StatePtr collected;
-  const std::scoped_lock lock(registry_mutex_);
-  const auto found = registry_.find(state.id());
-  if (found == registry_.end()) return;
-  if (registry_closed_) {
-    collected = std::move(found->second);
-    registry_.erase(found);
-    return;
+  {
+    const std::scoped_lock lock(registry_mutex_);
+    const auto found = registry_.find(state.id());
+    if (found == registry_.end()) return;
+    if (registry_closed_) {
+      collected = std::move(found->second);
+      registry_.erase(found);
+      return;
+    }
+    post_command(Command::Kind::collect, found->second);
   }
-  post_command(Command::Kind::collect, found->second);
+  // Nobody will make room in its queue any more, so publishers who wait for that must not wait for the next event.
+  if (state.overflow() == Overflow::backpressure) notify_dispatcher_of_command();
 }
 
 std::size_t BusCore::subscriber_count() const {
@@ -422,24 +587,35 @@ std::size_t BusCore::subscriber_count() const {
 }
 
 BusSnapshot BusCore::snapshot() const {
+  const auto read = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
   BusSnapshot snapshot;
   {
     const std::scoped_lock lock(registry_mutex_);
-    for (const auto& [id, state] : registry_) snapshot.subscriptions.push_back(state->stats());
+    for (const auto& [id, state] : registry_)
+      snapshot.subscriptions.push_back(state->stats());
   }
-  snapshot.dispatched = dispatched_.load(std::memory_order_relaxed);
-  snapshot.ingress_lost = lost_.load(std::memory_order_relaxed);
-  snapshot.ingress_refused = refused_.load(std::memory_order_relaxed);
+  std::sort(snapshot.subscriptions.begin(), snapshot.subscriptions.end(),
+            [](const auto& left, const auto& right) { return left.id < right.id; });
+  const auto& counters = fanout_.counters();
+  snapshot.dispatched = read(counters.dispatched);
+  snapshot.ingress_lost = read(counters.lost);
+  snapshot.ingress_refused = read(refused_);
+  snapshot.publish_waiting = read(waiting_count_);
+  snapshot.publish_waited = read(waited_);
   snapshot.published = ingress_.tail();
-  snapshot.ingress_depth = snapshot.published - std::min(snapshot.published, snapshot.dispatched + snapshot.ingress_lost);
-  snapshot.stage_failures = stage_failures_.load(std::memory_order_relaxed);
+  snapshot.ingress_depth =
+      snapshot.published - std::min(snapshot.published, snapshot.dispatched + snapshot.ingress_lost);
+  snapshot.history_depth = read(counters.history_depth);
+  snapshot.dead_letters = read(counters.dead_letters);
+  snapshot.stage_failures = read(counters.stage_failures);
   snapshot.closed = ingress_.closed();
-  for (const auto& stage : options_.stages) snapshot.stages.emplace_back(stage->name());
-  snapshot.retired.subscriptions = ledger_->subscriptions.load(std::memory_order_relaxed);
-  snapshot.retired.matched = ledger_->matched.load(std::memory_order_relaxed);
-  snapshot.retired.received = ledger_->received.load(std::memory_order_relaxed);
-  snapshot.retired.lagged = ledger_->lagged.load(std::memory_order_relaxed);
-  snapshot.retired.discarded = ledger_->discarded.load(std::memory_order_relaxed);
+  for (const auto& stage : options_.stages)
+    snapshot.stages.emplace_back(stage->name());
+  snapshot.retired.subscriptions = read(ledger_.subscriptions);
+  snapshot.retired.matched = read(ledger_.matched);
+  snapshot.retired.received = read(ledger_.received);
+  snapshot.retired.lagged = read(ledger_.lagged);
+  snapshot.retired.discarded = read(ledger_.discarded);
   return snapshot;
 }
 

@@ -1,52 +1,68 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <span>
+
+#include <absl/container/flat_hash_map.h>
 
 #include "bus/base/clock.hpp"
-#include "bus/internal/drop_log.hpp"
+#include "bus/detail/pending_publish.hpp"
+#include "bus/internal/credit.hpp"
+#include "bus/internal/fanout.hpp"
 #include "bus/internal/ingress.hpp"
-#include "bus/internal/match_index.hpp"
+#include "bus/internal/parker.hpp"
 #include "bus/internal/subscriber_state.hpp"
 #include "bus/sharing_bus.hpp"
 
 namespace sharingbus::internal {
 
-/// The bus without its handle: ingress, dispatcher, subscription table. Held by the `SharingBus`, its publishers and
-/// its subscriptions, so that each of them may outlive the bus.
-class BusCore {
+/// The bus without its handle: ingress, dispatch lock, engines, and the order in which everything happens. Held by the
+/// `SharingBus`, its publishers and its subscriptions, so that each of them may outlive the bus.
+class BusCore : public std::enable_shared_from_this<BusCore> {
  public:
   explicit BusCore(BusOptions options);
   ~BusCore();
 
   enum class Mode : std::uint8_t { publish, try_publish };
-  PublishResult publish(EventDraft draft, Mode mode) noexcept;
+  /// A refused draft is left as it was.
+  PublishResult publish(EventDraft& draft, Mode mode) noexcept;
+  PublishBatchResult publish_batch(std::span<EventDraft> drafts) noexcept;
+  void publish_when_room(std::shared_ptr<detail::PendingPublish> pending);
+  bool cancel_publish(const std::shared_ptr<detail::PendingPublish>& pending);
+
   std::size_t poll(std::size_t limit);
+  void run();
+  /// One job of `Engine::executor`.
+  void run_job() noexcept;
+  void flush();
+  void when_flushed(std::function<void()> done);
   void close();
 
-  std::shared_ptr<SubscriberState> subscribe(SubscriptionOptions options, SubscriberState::Callback callback);
+  std::shared_ptr<SubscriberState> subscribe(SubscriptionOptions options, SubscriberState::Callback callback,
+                                             bool dead_letters = false);
   void unsubscribe(SubscriptionId id);
   /// The handle is gone: collected at the next dispatch.
   void let_go(SubscriberState& state);
+  /// A backpressure subscription has received something.
+  void credit_returned();
   [[nodiscard]] std::size_t subscriber_count() const;
   [[nodiscard]] BusSnapshot snapshot() const;
   [[nodiscard]] std::uint64_t new_source() noexcept { return ++last_source_; }
 
  private:
   using StatePtr = std::shared_ptr<SubscriberState>;
-  /// A change of the subscription table, to be made before the event with this ticket is dispatched.
+  /// Something to be done before the event with this ticket is dispatched.
   struct Command {
-    enum class Kind : std::uint8_t { add, end, collect };
+    enum class Kind : std::uint8_t { add, end, collect, flushed };
     Kind kind;
     std::uint64_t at;
     StatePtr state;
+    std::function<void()> done;
   };
   class DispatchScope;
 
@@ -56,39 +72,48 @@ class BusCore {
   void unlock() noexcept;
   void drive() noexcept;
   bool dispatch_one_turn() noexcept;
-  void make_room() noexcept;
-  void evict_oldest() noexcept;
+  void notify_dispatcher() noexcept;
+  void notify_dispatcher_of_command() noexcept;
+  void schedule_job() noexcept;
+  void make_room(std::size_t bytes) noexcept;
+  void evict_oldest(std::size_t bytes) noexcept;
   void evict_under_side_mutex() noexcept;
-  void post_command(Command::Kind kind, StatePtr state);
+  void post_command(Command::Kind kind, StatePtr state, std::function<void()> done = {});
   void update_side_next();
+  bool try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept;
+  void admit_waiting() noexcept;
+  /// Something can be dispatched now; with `pending_work` also something whose publisher is still writing it.
   [[nodiscard]] bool has_work() const noexcept;
+  [[nodiscard]] bool pending_work() const noexcept;
+  [[nodiscard]] bool side_or_close_due() const noexcept;
   [[nodiscard]] bool dispatching_here() const noexcept;
+  [[nodiscard]] bool may_help() const noexcept { return options_.engine != Engine::manual && !dispatching_here(); }
 
   // Under the dispatch lock.
   std::size_t run_turn(std::size_t limit) noexcept;
   void settle_side_until(std::uint64_t ticket) noexcept;
   void apply(Command& command);
-  void remove_from_table(SubscriberState& state);
-  void dispatch(BusEvent& event) noexcept;
-  void lose(BusEvent& event) noexcept;
-  void run_stages(BusEvent& event) noexcept;
-  void touch(SubscriberState& state);
-  void wake_touched() noexcept;
+  void finish_turn() noexcept;
   void finish_close_if_drained() noexcept;
 
-  static constexpr std::size_t kTurn = 128;
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
   const BusOptions options_;
   const SystemClock system_clock_;
   const Clock& clock_;
-  const std::shared_ptr<Ledger> ledger_ = std::make_shared<Ledger>();
+  Ledger ledger_;
   Ingress ingress_;
+  Credit credit_;
 
   alignas(64) std::atomic<bool> dispatching_{false};
   std::atomic<std::uint32_t> lock_waiters_{0};
   std::atomic<std::uint32_t> room_waiters_{0};
   std::atomic<bool> finished_{false};
+  /// Engine::thread: the thread in run() found nothing to do. Engine::executor: a job is on its way or at work.
+  std::atomic<bool> resting_{false};
+  std::atomic<bool> scheduled_{false};
+  std::atomic<bool> running_{false};
+  Parker parker_;
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> last_source_{0};
 
@@ -99,24 +124,23 @@ class BusCore {
   /// The smallest ticket at which one of them is due.
   std::atomic<std::uint64_t> side_next_{kNever};
 
-  // Dispatcher-confined.
-  std::vector<StatePtr> table_;
-  MatchIndex<SubscriberState> index_;
-  std::vector<SubscriberState*> matches_;
-  std::vector<SubscriberState*> touched_;
-  std::vector<StatePtr> removed_;
-  TimePoint turn_time_{};
-  DropLog ingress_drop_log_;
+  // async_publish.
+  std::mutex waiting_mutex_;
+  std::deque<std::shared_ptr<detail::PendingPublish>> waiting_;
+  std::atomic<std::uint64_t> waiting_count_{0};
+  std::atomic<std::uint64_t> waited_{0};
 
-  // Written by the dispatcher.
-  std::atomic<std::uint64_t> dispatched_{0};
-  std::atomic<std::uint64_t> lost_{0};
-  std::atomic<std::uint64_t> stage_failures_{0};
+  Fanout fanout_;
 
   mutable std::mutex registry_mutex_;
-  std::map<SubscriptionId, StatePtr> registry_;
+  absl::flat_hash_map<SubscriptionId, StatePtr> registry_;
   SubscriptionId last_id_ = 0;
   bool registry_closed_ = false;
+};
+
+/// For the functions behind the asynchronous forms.
+struct CoreAccess {
+  static const std::shared_ptr<BusCore>& of(const Publisher& publisher) noexcept { return publisher.core_; }
 };
 
 }  // namespace sharingbus::internal

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "bus/base/log.hpp"
 #include "bus/base/timer.hpp"
@@ -13,10 +12,12 @@ namespace sharingbus::internal {
 /// Rate limit for "lost N events" warnings: at most one a second, with the count since the last. Dispatcher-confined.
 class DropLog {
  public:
-  void count(TimePoint now, const LogSink& log, std::string_view what, std::string_view name) {
-    ++since_;
+  /// `what()`: the text before the count; called only when it is logged.
+  template <class What>
+  void count(TimePoint now, const LogSink& log, std::uint64_t lost, What&& what) {
+    since_ += lost;
     if (!log || (logged_once_ && now - last_ < std::chrono::seconds(1))) return;
-    log(LogLevel::warn, std::string(what).append(name).append(" lost=") + std::to_string(since_));
+    log(LogLevel::warn, what() + " lost=" + std::to_string(since_));
     logged_once_ = true;
     last_ = now;
     since_ = 0;

@@ -1,91 +1,198 @@
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
-
-#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
+#include <utility>
 #include <vector>
+
+#include <absl/container/flat_hash_map.h>
 
 #include "bus/event.hpp"
 #include "bus/filter.hpp"
+#include "bus/internal/address_trie.hpp"
+#include "bus/internal/filter_cover.hpp"
+#include "bus/internal/match_bucket.hpp"
+#include "bus/internal/match_hash.hpp"
 
 namespace sharingbus::internal {
 
-/// Who matches an event: every subscriber stands in one bucket, that of its filter's most selective equality, so an
-/// event costs what its own buckets hold and not the number of subscriptions. Dispatcher-confined.
+/// Who matches an event. Every subscriber stands in the buckets of its filter's cover, usually the one of its most
+/// selective equality, so an event costs what its own buckets hold and not the number of subscribers. `Subscriber` has
+/// `const Filter& filter() const`. Dispatcher-confined; looking up allocates nothing.
 template <class Subscriber>
 class MatchIndex {
  public:
-  void add(Subscriber* subscriber, const Filter& filter) { bucket(filter).push_back(subscriber); }
-
-  void remove(Subscriber* subscriber, const Filter& filter) {
-    auto& from = bucket(filter);
-    from.erase(std::remove(from.begin(), from.end(), subscriber), from.end());
-    if (from.empty()) forget(filter);
+  /// `filter` is the subscriber's own, unchanged until `remove`. O(terms).
+  void add(Subscriber* subscriber, const Filter& filter) {
+    FilterCover cover = cover_of(filter);
+    if (!cover.indexed) {
+      unindexed_.add({subscriber, cover.exact ? nullptr : &kWholeFilter});
+      ++entries_;
+      return;
+    }
+    entries_ += cover.keys.size();
+    if (cover.keys.size() > 1) return add_several(subscriber, std::move(cover));
+    for (const FilterKey& key : cover.keys)
+      at(key, Add{{subscriber, cover.exact ? nullptr : &kWholeFilter}});
   }
 
-  /// Calls `fn(Subscriber&)` for all that match.
+  /// What was added. O(terms), whatever else there is.
+  void remove(Subscriber* subscriber, const Filter& filter) {
+    const FilterCover cover = cover_of(filter);
+    if (!cover.indexed) {
+      unindexed_.remove(subscriber);
+      --entries_;
+      return;
+    }
+    for (const FilterKey& key : cover.keys)
+      at(key, Remove{subscriber});
+    entries_ -= cover.keys.size();
+    if (cover.keys.size() > 1) several_.erase(subscriber);
+  }
+
+  /// True when no event would match.
+  [[nodiscard]] bool empty() const noexcept { return entries_ == 0; }
+
+  /// Whether it is worth while to `prefetch` a turn's events before looking them up.
+  [[nodiscard]] bool large() const noexcept { return by_connector_uid_.size() + by_scroll_id_.size() > 512; }
+  void prefetch(const BusEvent& event) const {
+    const Routing& routing = event.routing();
+    if (routing.connector_uid && !by_connector_uid_.empty()) by_connector_uid_.prefetch(*routing.connector_uid);
+    if (routing.scroll_id && !by_scroll_id_.empty()) by_scroll_id_.prefetch(*routing.scroll_id);
+  }
+
+  /// Calls `fn(Subscriber&)` once for each whose filter matches, in no order. `fn` must not add or remove.
   template <class Fn>
   void for_each_match(const BusEvent& event, Fn&& fn) const {
     const Routing& routing = event.routing();
-    visit(match_all_, event, fn);
-    if (routing.connector_uid) visit_key(by_connector_uid_, *routing.connector_uid, event, fn);
-    if (routing.scroll_id) visit_key(by_scroll_id_, *routing.scroll_id, event, fn);
-    if (event.source() != 0) visit_key(by_source_, event.source(), event, fn);
-    visit_key(by_type_, &event.type(), event, fn);
-    visit(by_kind_[static_cast<std::size_t>(routing.kind)], event, fn);
+    const auto report = [&](const Bucket& bucket) { bucket.for_each_match(event, fn); };
+    const auto look_up = [&](const auto& map, const auto& key) {
+      if (map.empty()) return;
+      if (const auto found = map.find(key); found != map.end()) report(found->second);
+    };
+    report(unindexed_);
+    if (const auto kind = static_cast<std::size_t>(routing.kind); kind < by_kind_.size()) report(by_kind_[kind]);
+    if (const auto origin = static_cast<std::size_t>(event.origin()); origin < by_origin_.size()) {
+      report(by_origin_[origin]);
+    }
+    look_up(by_type_, &event.type());
+    look_up(by_type_name_, event.type_name());
+    if (event.source() != 0) look_up(by_source_, event.source());
+    if (routing.connector_uid) look_up(by_connector_uid_, *routing.connector_uid);
+    if (routing.scroll_id) look_up(by_scroll_id_, *routing.scroll_id);
+    if (routing.connector_id) look_up(by_connector_id_, *routing.connector_id);
+    if (routing.native_session_id) {
+      look_up(by_native_session_id_, *routing.native_session_id);
+      if (routing.connector_id) look_up(by_session_, MatchTextPair(*routing.connector_id, *routing.native_session_id));
+    }
+    if (routing.address) {
+      look_up(by_address_, *routing.address);
+      if (!by_address_pattern_.empty()) by_address_pattern_.for_each_match(*routing.address, report);
+    }
   }
 
  private:
-  using Bucket = std::vector<Subscriber*>;
-  using Field = Filter::Term::Field;
+  using Bucket = MatchBucket<Subscriber>;
+  using StringMap = absl::flat_hash_map<std::string, Bucket, MatchTextHash, std::equal_to<>>;
+  using UuidMap = absl::flat_hash_map<Uuid, Bucket, MatchUuidHash>;
 
-  Bucket& bucket(const Filter& filter) {
-    if (filter.terms().empty()) return match_all_;
-    const Filter::Term& key = filter.terms().front();
-    switch (key.field) {
-      case Field::connector_uid: return by_connector_uid_[std::get<Uuid>(key.value)];
-      case Field::scroll_id: return by_scroll_id_[std::get<Uuid>(key.value)];
-      case Field::source: return by_source_[std::get<std::uint64_t>(key.value)];
-      case Field::type: return by_type_[std::get<const EventType*>(key.value)];
-      case Field::kind: return by_kind_[static_cast<std::size_t>(std::get<EventKind>(key.value))];
-      case Field::origin: break;
+  /// Keys and checks of a subscriber in several buckets; the filter keeps what the keys point to.
+  struct Several {
+    std::vector<FilterKey> keys;
+    std::vector<MatchCheck> checks;
+  };
+  struct Add {
+    typename Bucket::Entry entry;
+  };
+  struct Remove {
+    Subscriber* subscriber;
+  };
+
+  static constexpr MatchCheck kWholeFilter{};
+  static constexpr std::size_t kOrigins = static_cast<std::size_t>(EventOrigin::user) + 1;
+
+  void add_several(Subscriber* subscriber, FilterCover cover) {
+    auto several = std::make_unique<Several>();
+    several->keys = std::move(cover.keys);
+    for (std::size_t i = 0; i < several->keys.size(); ++i)
+      several->checks.push_back({several->keys.data(), i, cover.exact});
+    const Several& kept = *(several_[subscriber] = std::move(several));
+    for (std::size_t i = 0; i < kept.keys.size(); ++i)
+      at(kept.keys[i], Add{{subscriber, &kept.checks[i]}});
+  }
+
+  template <class Change>
+  void at(const FilterKey& key, const Change& change) {
+    const FilterNode& term = *key.term;
+    if (key.session != nullptr) {
+      const auto& session_id = key.session->template get<std::string>();
+      return in(by_session_, std::pair(term.get<std::string>(), session_id), change);
     }
-    return match_all_;
-  }
-
-  void forget(const Filter& filter) {
-    if (filter.terms().empty()) return;
-    const Filter::Term& key = filter.terms().front();
-    switch (key.field) {
-      case Field::connector_uid: by_connector_uid_.erase(std::get<Uuid>(key.value)); break;
-      case Field::scroll_id: by_scroll_id_.erase(std::get<Uuid>(key.value)); break;
-      case Field::source: by_source_.erase(std::get<std::uint64_t>(key.value)); break;
-      case Field::type: by_type_.erase(std::get<const EventType*>(key.value)); break;
-      default: break;
+    switch (term.op) {
+      case FilterOp::connector_uid:
+        return in(by_connector_uid_, term.get<Uuid>(), change);
+      case FilterOp::scroll_id:
+        return in(by_scroll_id_, term.get<Uuid>(), change);
+      case FilterOp::native_session_id:
+        return in(by_native_session_id_, term.get<std::string>(), change);
+      case FilterOp::source:
+        return in(by_source_, term.get<std::uint64_t>(), change);
+      case FilterOp::address:
+        return in(by_address_, term.get<std::string>(), change);
+      case FilterOp::address_pattern:
+        return in(by_address_pattern_, term.get<std::string>(), change);
+      case FilterOp::connector_id:
+        return in(by_connector_id_, term.get<std::string>(), change);
+      case FilterOp::type:
+        return in(by_type_, term.get<const EventType*>(), change);
+      case FilterOp::type_name:
+        return in(by_type_name_, term.get<std::string>(), change);
+      case FilterOp::kind:
+        return in(by_kind_[static_cast<std::size_t>(term.get<EventKind>())], change);
+      case FilterOp::origin:
+        return in(by_origin_[static_cast<std::size_t>(term.get<EventOrigin>())], change);
+      default:
+        return;
     }
   }
 
-  template <class Fn>
-  static void visit(const Bucket& bucket, const BusEvent& event, Fn&& fn) {
-    for (Subscriber* subscriber : bucket) {
-      if (subscriber->filter().matches(event)) fn(*subscriber);
-    }
+  static void in(Bucket& bucket, const Add& add) { bucket.add(add.entry); }
+  static void in(Bucket& bucket, const Remove& remove) { bucket.remove(remove.subscriber); }
+  template <class Map, class Key>
+  static void in(Map& map, const Key& key, const Add& add) {
+    map[key].add(add.entry);
   }
-  template <class Map, class Key, class Fn>
-  static void visit_key(const Map& map, const Key& key, const BusEvent& event, Fn&& fn) {
-    if (map.empty()) return;
-    if (const auto found = map.find(key); found != map.end()) visit(found->second, event, fn);
+  template <class Map, class Key>
+  static void in(Map& map, const Key& key, const Remove& remove) {
+    const auto found = map.find(key);
+    if (found == map.end()) return;
+    found->second.remove(remove.subscriber);
+    if (found->second.empty()) map.erase(found);
+  }
+  static void in(AddressTrie<Bucket>& trie, const std::string& pattern, const Remove& remove) {
+    trie.change(pattern, [&](Bucket& bucket) { bucket.remove(remove.subscriber); });
   }
 
-  Bucket match_all_;
-  absl::flat_hash_map<Uuid, Bucket, std::hash<Uuid>> by_connector_uid_;
-  absl::flat_hash_map<Uuid, Bucket, std::hash<Uuid>> by_scroll_id_;
-  absl::flat_hash_map<std::uint64_t, Bucket> by_source_;
-  absl::flat_hash_map<const EventType*, Bucket> by_type_;
+  std::size_t entries_ = 0;
+  /// Those whose filter no key covers, and All.
+  Bucket unindexed_;
   std::array<Bucket, kEventKindCount> by_kind_;
+  std::array<Bucket, kOrigins> by_origin_;
+  absl::flat_hash_map<const EventType*, Bucket> by_type_;
+  StringMap by_type_name_;
+  absl::flat_hash_map<std::uint64_t, Bucket> by_source_;
+  UuidMap by_connector_uid_;
+  UuidMap by_scroll_id_;
+  StringMap by_connector_id_;
+  StringMap by_native_session_id_;
+  absl::flat_hash_map<std::pair<std::string, std::string>, Bucket, MatchPairHash, MatchPairEqual> by_session_;
+  StringMap by_address_;
+  AddressTrie<Bucket> by_address_pattern_;
+  absl::flat_hash_map<Subscriber*, std::unique_ptr<Several>> several_;
 };
 
 }  // namespace sharingbus::internal

@@ -1,6 +1,9 @@
 #include "bus/internal/subscriber_state.hpp"
 
+#include <algorithm>
 #include <utility>
+
+#include "bus/internal/parker.hpp"
 
 namespace sharingbus::internal {
 namespace {
@@ -14,117 +17,267 @@ std::uint64_t read(const std::atomic<std::uint64_t>& counter) noexcept {
   return counter.load(std::memory_order_relaxed);
 }
 
-SubscriptionOptions with_name(SubscriptionOptions options, SubscriptionId id, bool is_inline) {
-  if (options.name.empty()) options.name = "subscription-" + std::to_string(id);
-  if (is_inline) options.capacity = 0;
-  return options;
+/// What is the same thing to `latest_per_key` unless the user says otherwise.
+std::string default_key(const BusEvent& event) {
+  const Routing& routing = event.routing();
+  std::string key(event.type_name());
+  const auto add_field = [&key](std::string_view value) { (key += '\0').append(value); };
+  add_field(routing.connector_uid ? to_string(*routing.connector_uid) : std::string());
+  add_field(routing.connector_id ? *routing.connector_id : std::string_view());
+  add_field(routing.native_session_id ? *routing.native_session_id : std::string_view());
+  return key;
+}
+
+bool displaces(Overflow overflow) noexcept {
+  return overflow == Overflow::drop_oldest || overflow == Overflow::latest_per_key;
+}
+
+std::unique_ptr<ConflatingQueue> displacing_queue(SubscriptionOptions& options, bool is_inline) {
+  if (is_inline || !displaces(options.overflow)) return nullptr;
+  ConflatingQueue::Key key;
+  if (options.overflow == Overflow::latest_per_key) key = options.key ? std::move(options.key) : default_key;
+  return std::make_unique<ConflatingQueue>(options.capacity, options.capacity_bytes, std::move(key));
 }
 
 }  // namespace
 
-SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback,
-                                 std::shared_ptr<Ledger> ledger)
+/// Options that most subscriptions leave alone.
+struct SubscriberState::Rare {
+  std::string name;
+  std::function<void(const EventRef&)> on_drop;
+  SlowPolicy slow;
+  Start start;
+  std::atomic<std::uint64_t> failures{0};
+
+  explicit Rare(SubscriptionOptions& options)
+      : name(std::move(options.name)), on_drop(std::move(options.on_drop)), slow(options.slow), start(options.start) {}
+
+  static std::unique_ptr<Rare> of(SubscriptionOptions& options) {
+    if (options.name.empty() && !options.on_drop && !options.slow.enabled() &&
+        options.start.from == Start::From::live) {
+      return nullptr;
+    }
+    return std::make_unique<Rare>(options);
+  }
+};
+
+struct SubscriberState::InlineCall {
+  explicit InlineCall(Callback fn) : callback(std::move(fn)) {}
+  const Callback callback;
+  std::atomic<bool> calling{false};
+  std::atomic<std::thread::id> caller{};
+  std::atomic<std::uint64_t> failures{0};
+};
+
+/// The receiver's thread, asleep.
+class SubscriberState::Sleeper final : public detail::WakeTarget, public detail::Waiter {
+ public:
+  Sleeper() : Waiter(static_cast<WakeTarget&>(*this)) {}
+  void wake(Waiter* /*first*/, Waiter* /*last*/) noexcept override { parker.wake(); }
+  void drop(Waiter* /*waiter*/) noexcept override {}
+  Parker parker;
+};
+
+/// What receivers that wait on a thread or with a function need.
+struct SubscriberState::Receiver {
+  Sleeper sleeper;
+  /// The one that notify_when_ready parked last; it may be gone already.
+  detail::Waiter* function = nullptr;
+};
+
+class SubscriberState::FunctionWaiter final : public detail::WakeTarget, public detail::Waiter {
+ public:
+  explicit FunctionWaiter(std::function<void()> wake)
+      : Waiter(static_cast<WakeTarget&>(*this)), wake_(std::move(wake)) {}
+  void wake(Waiter* /*first*/, Waiter* /*last*/) noexcept override {
+    const auto call = std::move(wake_);
+    delete this;
+    call();
+  }
+  void drop(Waiter* /*waiter*/) noexcept override { delete this; }
+
+ private:
+  std::function<void()> wake_;
+};
+
+SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger)
     : id_(id),
-      options_(with_name(std::move(options), id, callback != nullptr)),
-      callback_(std::move(callback)),
-      ledger_(std::move(ledger)),
-      queue_(options_.capacity) {}
+      inline_call_(callback != nullptr ? std::make_unique<InlineCall>(std::move(callback)) : nullptr),
+      displacing_(displacing_queue(options, inline_call_ != nullptr)),
+      overflow_(options.overflow),
+      wait_(options.wait),
+      on_throw_(options.on_throw),
+      takes_runs_(options.filter.is_all() && inline_call_ == nullptr && displacing_ == nullptr &&
+                  options.capacity_bytes == 0),
+      queue_(inline_call_ != nullptr ? 0 : options.capacity, options.capacity_bytes),
+      filter_(std::move(options.filter)),
+      rare_(Rare::of(options)),
+      ledger_(ledger) {}
 
 SubscriberState::~SubscriberState() {
-  ledger_->subscriptions.fetch_add(1, std::memory_order_relaxed);
-  ledger_->matched.fetch_add(read(matched_), std::memory_order_relaxed);
-  ledger_->received.fetch_add(read(received_), std::memory_order_relaxed);
-  ledger_->lagged.fetch_add(read(lagged_), std::memory_order_relaxed);
-  ledger_->discarded.fetch_add(queue_.discard(), std::memory_order_relaxed);
+  if (detail::Waiter* waiter = take_parked()) waiter->target->drop(waiter);
+  ledger_.subscriptions.fetch_add(1, std::memory_order_relaxed);
+  ledger_.matched.fetch_add(read(matched_), std::memory_order_relaxed);
+  ledger_.received.fetch_add(read(received_), std::memory_order_relaxed);
+  ledger_.lagged.fetch_add(read(lagged_), std::memory_order_relaxed);
+  const std::uint64_t queued = displacing_ ? displacing_->discard() : queue_.discard();
+  ledger_.discarded.fetch_add(queued, std::memory_order_relaxed);
+}
+
+std::string SubscriberState::name() const {
+  if (rare_ != nullptr && !rare_->name.empty()) return rare_->name;
+  return "subscription-" + std::to_string(id_);
 }
 
 SubscriptionStats SubscriberState::stats() const {
   SubscriptionStats stats;
   stats.id = id_;
-  stats.name = options_.name;
-  stats.filter = options_.filter.text();
-  stats.capacity = options_.capacity;
+  stats.name = name();
+  stats.filter = filter_.text();
+  stats.capacity = capacity();
+  stats.overflow = overflow_;
   stats.matched = read(matched_);
   stats.received = read(received_);
   stats.lagged = read(lagged_);
-  stats.queued = queue_.depth();
-  stats.high_water = queue_.high_water();
-  stats.callback_failures = read(callback_failures_);
+  stats.queued = depth();
+  stats.queued_bytes = displacing_ ? displacing_->bytes() : queue_.bytes();
+  stats.high_water = displacing_ ? displacing_->high_water() : queue_.high_water();
+  stats.callback_failures = callback_failures();
   stats.last_received_sequence = read(last_received_);
   stats.closed = ended_.load(std::memory_order_acquire) || is_let_go();
   return stats;
 }
 
-SubscriberState::Offer SubscriberState::offer(const BusEvent& event) {
-  if (callback_) return call_inline(event);
+const std::function<void(const EventRef&)>& SubscriberState::on_drop() const noexcept {
+  static const std::function<void(const EventRef&)> none;
+  return rare_ != nullptr ? rare_->on_drop : none;
+}
+
+const SlowPolicy& SubscriberState::slow_policy() const noexcept {
+  static const SlowPolicy none;
+  return rare_ != nullptr ? rare_->slow : none;
+}
+
+const Start& SubscriberState::start() const noexcept {
+  static const Start live;
+  return rare_ != nullptr ? rare_->start : live;
+}
+
+DropLog& SubscriberState::drop_log() {
+  if (drop_log_ == nullptr) drop_log_ = std::make_unique<DropLog>();
+  return *drop_log_;
+}
+
+bool SubscriberState::producer_balanced() const noexcept {
+  // A queue that displaces moves what it took to what it lost, so there the halves cannot be told apart.
+  if (displacing_) return true;
+  return read(matched_) == (is_inline() ? read(received_) : queue_.accepted()) + read(lagged_);
+}
+
+SubscriberState::Offer SubscriberState::offer(const BusEvent& event, std::vector<EventRef>& displaced) {
+  if (inline_call_ != nullptr) return call_inline(event);
   add(matched_);
-  if (queue_.push(&event)) return Offer::taken;
-  add(lagged_);
+  if (displacing_ ? displacing_->push(event, displaced) : queue_.push(event)) return Offer::taken;
   return Offer::lost;
 }
 
-void SubscriberState::lose(const BusEvent& event) {
-  add(matched_);
-  add(lagged_);
-  if (!callback_) queue_.lose(event.sequence());
+StreamQueue::RunTaken SubscriberState::offer_run(const EventBlock& block) {
+  const auto taken = queue_.push_run(block);
+  add(matched_, taken.events);
+  return taken;
+}
+
+void SubscriberState::count_matched(std::uint64_t count) noexcept {
+  add(matched_, count);
+}
+
+void SubscriberState::count_callback_failure() noexcept {
+  if (inline_call_ != nullptr) {
+    add(inline_call_->failures);
+  } else if (rare_ != nullptr) {
+    add(rare_->failures);
+  }
+}
+
+std::uint64_t SubscriberState::callback_failures() const noexcept {
+  if (inline_call_ != nullptr) return read(inline_call_->failures);
+  return rare_ != nullptr ? read(rare_->failures) : 0;
+}
+
+void SubscriberState::lose(Gap gap, bool in_band) {
+  add(lagged_, gap.count);
+  if (!in_band || is_inline()) return;
+  displacing_ ? displacing_->lose(gap) : queue_.lose(gap);
+}
+
+void SubscriberState::announce(Gap gap) {
+  if (!is_inline()) displacing_ ? displacing_->begin_with(gap) : queue_.push_gap(gap);
 }
 
 SubscriberState::Offer SubscriberState::call_inline(const BusEvent& event) {
-  caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  InlineCall& call = *inline_call_;
+  call.caller.store(std::this_thread::get_id(), std::memory_order_relaxed);
   // seq_cst with let_go: either we see that the handle is gone, or it sees that we are calling.
-  calling_.store(true, std::memory_order_seq_cst);
+  call.calling.store(true, std::memory_order_seq_cst);
   if (!let_go_.load(std::memory_order_seq_cst)) {
     add(matched_);
     EventRef lent = EventAccess::adopt(&event);
     try {
-      callback_(lent);
+      call.callback(lent);
     } catch (...) {
-      add(callback_failures_);
-      if (options_.on_throw == OnThrow::close) end(CloseReason::callback_failed);
+      count_callback_failure();
+      if (on_throw_ == OnThrow::close) end(CloseReason::callback_failed);
     }
     EventAccess::forget(lent);
-    add(received_);
-    last_received_.store(event.sequence(), std::memory_order_relaxed);
+    book_received(1, event.sequence());
   }
   // seq_cst with let_go, once more: either it sees that the call is over, or we see that it waits.
-  calling_.store(false, std::memory_order_seq_cst);
-  if (let_go_.load(std::memory_order_seq_cst)) calling_.notify_all();
-  return ended_.load(std::memory_order_relaxed) ? Offer::ended : Offer::lent;
+  call.calling.store(false, std::memory_order_seq_cst);
+  if (let_go_.load(std::memory_order_seq_cst)) call.calling.notify_all();
+  return Offer::lent;
 }
 
 void SubscriberState::end(CloseReason why) noexcept {
   if (ended_.load(std::memory_order_relaxed)) return;
   close_reason_ = why;
-  // Release pairs with the acquire in closed_if_ended: everything offered is in the queue before the end is seen.
+  // Release pairs with the acquire in lend: everything offered is in the queue before the end is seen.
   ended_.store(true, std::memory_order_release);
 }
 
-void SubscriberState::wake() {
-  // A read-modify-write on both sides orders this with park(): either it sees our event, or we see that it parked.
-  if (!parked_.exchange(false, std::memory_order_acq_rel)) return;
-  std::function<void()> call;
-  {
-    const std::scoped_lock lock(wake_mutex_);
-    call = std::exchange(wake_, nullptr);
-    wake_condition_.notify_all();
-  }
-  if (call) call();
+void SubscriberState::book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept {
+  add(received_, count);
+  last_received_.store(last_sequence, std::memory_order_relaxed);
 }
 
-Received SubscriberState::closed_if_ended() noexcept {
-  if (!ended_.load(std::memory_order_acquire)) return {};
-  // The end is published after the last event, so look once more.
-  Received last = queue_.pop();
-  return last.empty() ? Received(Closed{close_reason_}) : std::move(last);
+Lent SubscriberState::next_lent(std::size_t limit) {
+  return displacing_ ? displacing_->lend(limit) : queue_.lend(limit);
+}
+
+Lent SubscriberState::lend(std::size_t limit) {
+  // One variable, returned in one place: it is built where the caller wants it.
+  Lent next = next_lent(std::max<std::size_t>(limit, 1));
+  if (const auto events = next.events(); !events.empty()) {
+    book_received(events.size(), events.back()->sequence());
+  } else if (next.empty() && ended_.load(std::memory_order_acquire)) {
+    // The end is published after the last event, so look once more.
+    next = next_lent(std::max<std::size_t>(limit, 1));
+    if (next.empty()) {
+      next = Lent(Closed{close_reason_});
+    } else if (const auto last = next.events(); !last.empty()) {
+      book_received(last.size(), last.back()->sequence());
+    }
+  }
+  return next;
 }
 
 Received SubscriberState::receive() {
-  Received next = queue_.pop();
-  if (next.empty()) next = closed_if_ended();
-  if (const EventRef* event = next.event()) {
-    add(received_);
-    last_received_.store((*event)->sequence(), std::memory_order_relaxed);
+  const auto next_of_queue = [&] { return displacing_ ? displacing_->pop() : queue_.pop(); };
+  Received next = next_of_queue();
+  if (next.empty() && ended_.load(std::memory_order_acquire)) {
+    next = next_of_queue();
+    if (next.empty()) return Received(Closed{close_reason_});
   }
+  if (const EventRef* event = next.event()) book_received(1, (*event)->sequence());
   return next;
 }
 
@@ -138,51 +291,68 @@ std::size_t SubscriberState::receive_batch(std::span<Received> out) {
   return count;
 }
 
-bool SubscriberState::readable() const noexcept {
-  return queue_.readable() || ended_.load(std::memory_order_acquire);
+void SubscriberState::unreceive(std::size_t count) noexcept {
+  received_.store(read(received_) - count, std::memory_order_relaxed);
+  displacing_ ? displacing_->unreceive(count) : queue_.unreceive(count);
+}
+
+bool SubscriberState::readable() const {
+  return (displacing_ ? displacing_->readable() : queue_.readable()) || ended_.load(std::memory_order_acquire);
 }
 
 Received SubscriberState::wait(const std::chrono::steady_clock::time_point* deadline) {
   for (;;) {
     Received next = receive();
     if (!next.empty()) return next;
-    std::unique_lock lock(wake_mutex_);
-    parked_.exchange(true, std::memory_order_acq_rel);
-    if (readable()) continue;
-    const auto woken = [this] { return !parked_.load(std::memory_order_acquire); };
-    if (deadline == nullptr) {
-      wake_condition_.wait(lock, woken);
-    } else if (!wake_condition_.wait_until(lock, *deadline, woken)) {
-      // Like every change of parked_ a read-modify-write, else the next park() would not see what came before a wake().
-      parked_.exchange(false, std::memory_order_acq_rel);
-      lock.unlock();
+    if (receiver_ == nullptr) receiver_ = std::make_unique<Receiver>();
+    Sleeper& sleeper = receiver_->sleeper;
+    if (!park(&sleeper)) continue;
+    if (!sleeper.parker.wait(wait_, deadline)) {
+      // Whoever has taken us just now is about to wake us; wait for him, lest he wakes our next sleep.
+      if (!unpark(&sleeper)) sleeper.parker.wait(WaitStrategy::block, nullptr);
       return receive();
     }
   }
 }
 
-bool SubscriberState::park(std::function<void()> wake) {
-  {
-    const std::scoped_lock lock(wake_mutex_);
-    wake_ = std::move(wake);
-  }
-  parked_.exchange(true, std::memory_order_acq_rel);
+bool SubscriberState::park(detail::Waiter* waiter) {
+  if (receiver_ != nullptr) receiver_->function = nullptr;
+  if (detail::Waiter* replaced = parked_.exchange(waiter, std::memory_order_acq_rel)) replaced->target->drop(replaced);
   if (!readable()) return true;
-  // Something came in between. If the dispatcher was faster it has called, or is about to call, `wake`.
-  return !unpark();
+  // Something came in between. If the dispatcher was faster it has woken, or is about to wake, the waiter.
+  return !unpark(waiter);
 }
 
-bool SubscriberState::unpark() {
-  const std::scoped_lock lock(wake_mutex_);
-  return std::exchange(wake_, nullptr) != nullptr;
+bool SubscriberState::unpark(detail::Waiter* waiter) {
+  // Like every change of parked_ a read-modify-write, else the next park() would not see what came before a wake-up.
+  return parked_.compare_exchange_strong(waiter, nullptr, std::memory_order_acq_rel);
+}
+
+bool SubscriberState::notify_when_ready(std::function<void()> wake) {
+  auto* const waiter = new FunctionWaiter(std::move(wake));
+  if (receiver_ == nullptr) receiver_ = std::make_unique<Receiver>();
+  if (park(waiter)) {
+    // Perhaps woken and gone by now; then it will be found nowhere.
+    receiver_->function = waiter;
+    return true;
+  }
+  delete waiter;
+  return false;
+}
+
+bool SubscriberState::cancel_notify() {
+  detail::Waiter* const waiter = receiver_ != nullptr ? std::exchange(receiver_->function, nullptr) : nullptr;
+  if (waiter == nullptr || !unpark(waiter)) return false;
+  waiter->target->drop(waiter);
+  return true;
 }
 
 void SubscriberState::let_go() noexcept {
   let_go_.store(true, std::memory_order_seq_cst);
-  if (!callback_) return;
-  while (calling_.load(std::memory_order_seq_cst)) {
-    if (caller_.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
-    calling_.wait(true, std::memory_order_acquire);
+  if (inline_call_ == nullptr) return;
+  while (inline_call_->calling.load(std::memory_order_seq_cst)) {
+    if (inline_call_->caller.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
+    inline_call_->calling.wait(true, std::memory_order_acquire);
   }
 }
 

@@ -9,8 +9,8 @@
 
 namespace sharingbus {
 
-/// Counts every event of a bus by kind, and their bytes. An inline subscriber: it has no queue and so is exact under any
-/// load. Reading is wait-free and may be done from any thread. It may outlive the bus.
+/// Counts every event of a bus by kind, and their bytes. An inline subscriber: it has no queue and so is exact under
+/// any load. Reading is wait-free and may be done from any thread. It may outlive the bus.
 class MetricsObserver {
  public:
   explicit MetricsObserver(SharingBus& bus, Filter filter = Filter::all());

@@ -1,44 +1,54 @@
 #include "bus/observers/scroll_id_binder.hpp"
 
-#include <absl/container/flat_hash_map.h>
-
 #include <algorithm>
 #include <atomic>
-#include <list>
 #include <utility>
+#include <vector>
+
+#include <absl/container/flat_hash_set.h>
+#include <absl/hash/hash.h>
 
 namespace sharingbus {
 
-/// Bounded table of bindings, least recently used out first.
+/// Bounded table of bindings, least recently used out first. Bindings stand in one array and link to each other by
+/// position, so that a look-up touches few cache lines.
 class ScrollIdBinder::Table {
  public:
-  explicit Table(std::size_t max_bindings) : max_(std::max<std::size_t>(max_bindings, 1)) {}
+  explicit Table(std::size_t max_bindings)
+      : max_(std::clamp<std::size_t>(max_bindings, 1, kNone)), positions_(0, Hash{this}, Equal{this}) {}
 
   void bind(std::string_view connector_id, std::string_view session_id, const Uuid& scroll_id) {
-    if (const auto found = entries_.find(Key{connector_id, session_id}); found != entries_.end()) {
-      found->second->scroll_id = scroll_id;
-      recent_.splice(recent_.begin(), recent_, found->second);
+    if (const auto found = positions_.find(Key{connector_id, session_id}); found != positions_.end()) {
+      bindings_[*found].scroll_id = scroll_id;
+      move_to_front(*found);
       return;
     }
-    if (entries_.size() == max_) {
-      erase(std::prev(recent_.end()));
+    if (positions_.size() == max_) {
+      erase(last_);
       evicted.fetch_add(1, std::memory_order_relaxed);
     }
-    recent_.push_front({std::string(connector_id), std::string(session_id), scroll_id});
-    entries_.emplace(recent_.front().key(), recent_.begin());
-    size.store(entries_.size(), std::memory_order_relaxed);
+    if (free_.empty()) {
+      free_.push_back(static_cast<std::uint32_t>(bindings_.size()));
+      bindings_.emplace_back();
+    }
+    const std::uint32_t at = free_.back();
+    free_.pop_back();
+    bindings_[at] = {connector_id, session_id, scroll_id, kNone, kNone};
+    link_front(at);
+    positions_.insert(at);
+    size.store(positions_.size(), std::memory_order_relaxed);
   }
 
   const Uuid* find(std::string_view connector_id, std::string_view session_id) {
-    const auto found = entries_.find(Key{connector_id, session_id});
-    if (found == entries_.end()) return nullptr;
-    recent_.splice(recent_.begin(), recent_, found->second);
-    return &found->second->scroll_id;
+    const auto found = positions_.find(Key{connector_id, session_id});
+    if (found == positions_.end()) return nullptr;
+    move_to_front(*found);
+    return &bindings_[*found].scroll_id;
   }
 
   void release(std::string_view connector_id, std::string_view session_id) {
-    const auto found = entries_.find(Key{connector_id, session_id});
-    if (found != entries_.end()) erase(found->second);
+    const auto found = positions_.find(Key{connector_id, session_id});
+    if (found != positions_.end()) erase(*found);
   }
 
   std::atomic<std::uint64_t> size{0};
@@ -46,24 +56,59 @@ class ScrollIdBinder::Table {
   std::atomic<std::uint64_t> unparseable{0};
 
  private:
-  /// Views into the list's node, which does not move.
   using Key = std::pair<std::string_view, std::string_view>;
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
   struct Binding {
-    std::string connector_id;
-    std::string session_id;
+    OptionalText connector_id;
+    OptionalText session_id;
     Uuid scroll_id;
-    [[nodiscard]] Key key() const { return {connector_id, session_id}; }
+    std::uint32_t newer = kNone;
+    std::uint32_t older = kNone;
+    [[nodiscard]] Key key() const { return {*connector_id, *session_id}; }
+  };
+  struct Hash {
+    using is_transparent = void;
+    const Table* table;
+    std::size_t operator()(const Key& key) const { return absl::HashOf(key.first, key.second); }
+    std::size_t operator()(std::uint32_t at) const { return (*this)(table->bindings_[at].key()); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    const Table* table;
+    bool operator()(std::uint32_t left, std::uint32_t right) const { return left == right; }
+    bool operator()(std::uint32_t at, const Key& key) const { return table->bindings_[at].key() == key; }
   };
 
-  void erase(std::list<Binding>::iterator binding) {
-    entries_.erase(binding->key());
-    recent_.erase(binding);
-    size.store(entries_.size(), std::memory_order_relaxed);
+  void link_front(std::uint32_t at) {
+    bindings_[at].older = first_;
+    bindings_[at].newer = kNone;
+    (first_ == kNone ? last_ : bindings_[first_].newer) = at;
+    first_ = at;
+  }
+  void unlink(std::uint32_t at) {
+    const Binding& binding = bindings_[at];
+    (binding.newer == kNone ? first_ : bindings_[binding.newer].older) = binding.older;
+    (binding.older == kNone ? last_ : bindings_[binding.older].newer) = binding.newer;
+  }
+  void move_to_front(std::uint32_t at) {
+    if (at == first_) return;
+    unlink(at);
+    link_front(at);
+  }
+  void erase(std::uint32_t at) {
+    positions_.erase(at);
+    unlink(at);
+    bindings_[at] = {};
+    free_.push_back(at);
+    size.store(positions_.size(), std::memory_order_relaxed);
   }
 
   const std::size_t max_;
-  std::list<Binding> recent_;
-  absl::flat_hash_map<Key, std::list<Binding>::iterator> entries_;
+  std::vector<Binding> bindings_;
+  std::vector<std::uint32_t> free_;
+  absl::flat_hash_set<std::uint32_t, Hash, Equal> positions_;
+  std::uint32_t first_ = kNone;
+  std::uint32_t last_ = kNone;
 };
 
 ScrollIdBinder::ScrollIdBinder(ScrollIdBinderOptions options)

@@ -16,6 +16,7 @@
 #include "bus/observers/metrics_observer.hpp"
 #include "bus/observers/scroll_id_binder.hpp"
 #include "bus/sharing_bus.hpp"
+#include "tests/bus/stress_reader.hpp"
 #include "tests/bus/test_events.hpp"
 #include "tests/support/bus_oracle.hpp"
 #include "tests/support/watchdog.hpp"
@@ -26,75 +27,6 @@ namespace {
 using namespace test;
 
 constexpr std::chrono::seconds kLimit{120};
-
-std::uint64_t run_seed() {
-  static const std::uint64_t seed = [] {
-    const char* const given = std::getenv("SHARINGBUS_SEED");
-    const std::uint64_t value = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "SHARINGBUS_SEED=" << value << '\n';
-    return value;
-  }();
-  return seed;
-}
-
-/// A value says who published it and as which.
-std::uint64_t stamp(std::uint64_t publisher, std::uint64_t index) {
-  return publisher << 32 | index;
-}
-
-/// Per publisher, in that publisher's order (guarantee 1).
-class PublisherOrder {
- public:
-  void observe(const Received& received) {
-    const Note* const payload = received.get_if<Note>();
-    if (payload == nullptr) return;
-    const std::size_t publisher = payload->value >> 32;
-    const std::uint64_t index = (payload->value & 0xffff'ffff) + 1;
-    if (last_.size() <= publisher) last_.resize(publisher + 1);
-    if (index <= last_[publisher]) ++violations_;
-    last_[publisher] = index;
-  }
-  [[nodiscard]] std::uint64_t violations() const { return violations_; }
-
- private:
-  std::vector<std::uint64_t> last_;
-  std::uint64_t violations_ = 0;
-};
-
-struct Reader {
-  Reader(std::shared_ptr<const MatchLog> log, Subscription s) : oracle(std::move(log)), subscription(std::move(s)) {}
-
-  void run() {
-    std::mt19937_64 random(run_seed() + subscription.id());
-    while (!oracle.ended()) {
-      switch (random() % 4) {
-        case 0:
-          observe(subscription.receive());
-          break;
-        case 1:
-          observe(subscription.receive_for(std::chrono::microseconds(random() % 200)));
-          break;
-        case 2:
-          observe(subscription.try_receive());
-          break;
-        default: {
-          std::array<Received, 16> batch;
-          const std::size_t count = subscription.receive_batch(batch);
-          for (std::size_t i = 0; i < count; ++i)
-            observe(batch[i]);
-        }
-      }
-    }
-  }
-  void observe(const Received& received) {
-    oracle.observe(received);
-    order.observe(received);
-  }
-
-  StreamOracle oracle;
-  PublisherOrder order;
-  Subscription subscription;
-};
 
 struct Load {
   const char* name;
@@ -121,10 +53,11 @@ TEST_P(Conservation, PublishersReadersAndChurn_EverythingIsAccountedFor) {
   SharingBus sut(std::move(options));
   const MetricsObserver metrics(sut);
 
-  std::vector<std::unique_ptr<Reader>> readers;
+  std::vector<std::unique_ptr<StressReader>> readers;
   const auto add_reader = [&](const Filter& filter, std::size_t capacity) {
     auto log = recorder->track(filter);
-    readers.push_back(std::make_unique<Reader>(std::move(log), sut.subscribe(filter, capacity)));
+    readers.push_back(
+        std::make_unique<StressReader>(std::move(log), sut.subscribe(filter, capacity), run_seed() + capacity));
   };
   add_reader(Filter::all(), 1);
   add_reader(Filter::all(), 100'000);
@@ -401,10 +334,10 @@ TEST(ManualUnderFire, LossesAtTheIngress_AreExactForEverySubscriber) {
   options.stages.push_back(recorder);
   options.log = nullptr;
   SharingBus sut(std::move(options));
-  std::vector<std::unique_ptr<Reader>> readers;
+  std::vector<std::unique_ptr<StressReader>> readers;
   for (const auto& filter : {Filter::all(), Filter::connector_uid(uuid(1))}) {
     auto log = recorder->track(filter);
-    readers.push_back(std::make_unique<Reader>(std::move(log), sut.subscribe(filter, 5)));
+    readers.push_back(std::make_unique<StressReader>(std::move(log), sut.subscribe(filter, 5), run_seed()));
   }
   std::atomic<bool> done{false};
   std::thread poller([&] {

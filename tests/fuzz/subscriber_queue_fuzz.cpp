@@ -7,7 +7,7 @@
 #include <deque>
 #include <string>
 
-#include "bus/internal/subscriber_queue.hpp"
+#include "bus/internal/stream_queue.hpp"
 #include "tests/support/bus_model.hpp"
 
 namespace {
@@ -17,7 +17,7 @@ using sharingbus::EventAccess;
 using sharingbus::EventDraft;
 using sharingbus::Gap;
 using sharingbus::Received;
-using sharingbus::internal::SubscriberQueue;
+using sharingbus::internal::StreamQueue;
 
 class Bytes {
  public:
@@ -44,7 +44,7 @@ struct Payload {
 
 void fuzz_queue(Bytes& bytes) {
   const std::size_t capacity = 1 + bytes.below(9);
-  SubscriberQueue sut(capacity);
+  StreamQueue sut(capacity);
   std::deque<Gap> model;  // count 0: an event
   std::size_t queued = 0;
   const auto lose = [&](std::uint64_t sequence) {
@@ -59,19 +59,20 @@ void fuzz_queue(Bytes& bytes) {
         EventDraft draft = sharingbus::make_event(Payload{}, sharingbus::Routing{});
         BusEvent* event = EventAccess::take(draft);
         EventAccess::set_sequence(*event, sequence);
-        const bool taken = sut.push(event);
+        const bool taken = sut.push(*event);
         require(taken == (queued < capacity), "hard capacity");
         if (taken) {
           model.push_back({sequence, sequence, 0});
           ++queued;
         } else {
           EventAccess::release(*event);
+          sut.lose({sequence, sequence, 1});
           lose(sequence);
         }
         break;
       }
       case 2:
-        sut.lose(sequence);
+        sut.lose({sequence, sequence, 1});
         lose(sequence);
         break;
       default: {

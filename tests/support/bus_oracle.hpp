@@ -67,7 +67,10 @@ class StreamOracle {
  public:
   explicit StreamOracle(std::shared_ptr<const MatchLog> expected) : expected_(std::move(expected)) {}
 
+  /// A late join: the stream must start with the first match from `sequence` on, or with a gap of unknown count there.
+  void start_at(std::uint64_t sequence) { start_ = sequence; }
   void observe(const Received& received);
+  void observe(const Lent& lent);
   /// The stream so far against what should have matched, from the first thing seen on. With `stats`, their counters
   /// must agree with the stream; pass them when everything queued was received.
   [[nodiscard]] ::testing::AssertionResult verify() const;
@@ -85,7 +88,11 @@ class StreamOracle {
     bool is_gap;
   };
 
+  void observe(const EventRef& event);
+  void observe(const Gap& gap);
+
   const std::shared_ptr<const MatchLog> expected_;
+  std::uint64_t start_ = 0;
   std::vector<Item> items_;
   std::uint64_t events_ = 0;
   std::uint64_t lost_ = 0;

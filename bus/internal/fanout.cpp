@@ -1,0 +1,363 @@
+#include "bus/internal/fanout.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "bus/internal/event_access.hpp"
+#include "bus/internal/event_block.hpp"
+
+namespace sharingbus::internal {
+namespace {
+
+void bump(std::atomic<std::uint64_t>& counter, std::uint64_t value = 1) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
+
+constexpr std::size_t kAhead = 6;
+
+}  // namespace
+
+Fanout::Fanout(const BusOptions& options) : options_(options), history_(options.history_events, options.history_bytes) {
+  matches_.reserve(kTurn);
+}
+
+void Fanout::run_stages(BusEvent& event) noexcept {
+  StagedEvent staged(event);
+  for (const auto& stage : options_.stages) {
+    try {
+      stage->on_event(staged);
+    } catch (...) {
+      bump(counters_.stage_failures);
+    }
+  }
+}
+
+void Fanout::prepare(std::span<BusEvent* const> events) noexcept {
+  if (options_.timestamps) {
+    for (BusEvent* event : events)
+      EventAccess::set_published_at(*event, now_);
+  }
+  if (!options_.stages.empty()) {
+    for (BusEvent* event : events)
+      run_stages(*event);
+  }
+}
+
+void Fanout::dispatch(std::span<BusEvent* const> events) noexcept {
+  prepare(events);
+  if (slow_.empty()) {
+    dispatch_prepared(events);
+  } else {
+    // A notice is dispatched alone, because one subscription must not get it.
+    std::size_t from = 0;
+    for (std::size_t i = 0; i < events.size(); ++i) {
+      const SubscriptionId subject = SlowMonitor::subject_of(*events[i]);
+      if (subject == 0) continue;
+      dispatch_prepared(events.subspan(from, i - from));
+      left_out_ = subject;
+      dispatch_prepared(events.subspan(i, 1));
+      left_out_ = 0;
+      from = i + 1;
+    }
+    dispatch_prepared(events.subspan(from));
+  }
+  bump(counters_.dispatched, events.size());
+}
+
+/// Fills `matches_`, and sets every event's references: `already`, one for each match, and one for the history.
+void Fanout::match(std::span<BusEvent* const> events, std::uint32_t already) noexcept {
+  matches_.clear();
+  if (index_.large()) {
+    for (const BusEvent* event : events)
+      index_.prefetch(*event);
+  }
+  for (BusEvent* event : events) {
+    const std::size_t before = matches_.size();
+    if (!index_.empty()) {
+      index_.for_each_match(*event, [&](SubscriberState& state) {
+        // In this order: looking at the state would fetch it.
+        if (left_out_ == 0 || state.id() != left_out_) matches_.push_back({event, &state});
+      });
+    }
+    const auto references = already + static_cast<std::uint32_t>(matches_.size() - before);
+    // Set while nobody else can see the event. The dispatcher holds one more for one that nobody wants.
+    EventAccess::set_references(*event, std::max<std::uint32_t>(references, 1) + (history_.enabled() ? 1 : 0));
+    if (history_.enabled()) history_.append(EventAccess::adopt(event));
+    if (references == 0) EventAccess::release(*event);
+  }
+  if (history_.enabled()) counters_.history_depth.store(history_.events().size(), std::memory_order_relaxed);
+}
+
+void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
+  if (events.empty()) return;
+  const bool whole_turns = events.size() > 1 && left_out_ == 0;
+  std::uint32_t shared_references = 0;
+  if (!shared_.empty()) {
+    shared_references = whole_turns ? 1 : static_cast<std::uint32_t>(shared_.size());
+    if (left_out_ != 0) {
+      const auto is_left_out = [this](const SubscriberState* state) { return state->id() == left_out_; };
+      shared_references -= static_cast<std::uint32_t>(std::count_if(shared_.begin(), shared_.end(), is_left_out));
+    }
+  }
+  match(events, shared_references);
+  if (!shared_.empty()) {
+    if (whole_turns) {
+      deliver_block(events);
+    } else {
+      deliver_to_shared(events);
+    }
+  }
+  for (std::size_t i = 0; i < matches_.size(); ++i) {
+    // With many subscribers each is cold; look ahead.
+    if (i + 2 * kAhead < matches_.size()) matches_[i + 2 * kAhead].state->prefetch();
+    if (i + kAhead < matches_.size()) matches_[i + kAhead].state->prefetch_place();
+    deliver(*matches_[i].state, *matches_[i].event);
+  }
+}
+
+void Fanout::deliver_to_shared(std::span<BusEvent* const> events) noexcept {
+  // By index, and backwards: a subscriber that ends while it is served is replaced by the last one.
+  for (std::size_t i = shared_.size(); i-- > 0;) {
+    SubscriberState& state = *shared_[i];
+    if (left_out_ != 0 && state.id() == left_out_) continue;
+    deliver(state, *events.front());
+  }
+}
+
+void Fanout::deliver_block(std::span<BusEvent* const> events) noexcept {
+  EventBlock* const block = EventBlock::make(events, static_cast<std::uint32_t>(shared_.size()));
+  std::uint32_t unused = 0;
+  for (std::size_t i = shared_.size(); i-- > 0;) {
+    SubscriberState& state = *shared_[i];
+    const auto taken = state.offer_run(*block);
+    touch(state);
+    if (taken.events < events.size()) [[unlikely]]
+      lose_rest(state, *block, taken.events);
+    if (!taken.holds) ++unused;
+  }
+  if (unused != 0) block->release(unused);
+}
+
+/// The block's events from `from` on found no room.
+void Fanout::lose_rest(SubscriberState& state, const EventBlock& block, std::size_t from) noexcept {
+  const bool closes = state.overflow() == Overflow::close_subscriber;
+  const std::size_t end = closes ? from + 1 : block.size();
+  const std::span<const EventRef> lost(block.events() + from, end - from);
+  state.count_matched(lost.size());
+  state.lose({lost.front()->sequence(), lost.back()->sequence(), lost.size()}, true);
+  for (const EventRef& event : lost)
+    tell_of_loss(state, event);
+  log_loss(state, lost.size());
+  if (!closes) return;
+  state.end(CloseReason::overflowed);
+  remove(state);
+}
+
+void Fanout::deliver(SubscriberState& state, BusEvent& event) noexcept {
+  if (state.ended()) return EventAccess::release(event);
+  switch (state.offer(event, displaced_)) {
+    case SubscriberState::Offer::taken:
+      touch(state);
+      if (displaced_.empty()) return;
+      for (const EventRef& lost : displaced_)
+        book_loss(state, lost, false);
+      displaced_.clear();
+      return;
+    case SubscriberState::Offer::lent:
+      break;
+    case SubscriberState::Offer::lost: {
+      EventRef lost = EventAccess::adopt(&event);
+      touch(state);
+      book_loss(state, lost, true);
+      if (state.overflow() == Overflow::close_subscriber) state.end(CloseReason::overflowed);
+      EventAccess::forget(lost);
+      break;
+    }
+  }
+  if (state.ended()) {
+    touch(state);
+    remove(state);
+  }
+  EventAccess::release(event);
+}
+
+void Fanout::book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept {
+  state.lose({event->sequence(), event->sequence(), 1}, in_band);
+  tell_of_loss(state, event);
+  log_loss(state, 1);
+}
+
+void Fanout::log_loss(SubscriberState& state, std::uint64_t count) {
+  state.drop_log().count(now_, options_.log, count, [&] { return "subscriber queue full name=" + state.name(); });
+}
+
+void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcept {
+  if (const auto& on_drop = state.on_drop()) {
+    try {
+      on_drop(event);
+    } catch (...) {
+      state.count_callback_failure();
+    }
+  }
+  if (dead_letter_index_.empty() || losing_dead_letter_) return;
+  const BusEvent& lost = *event;
+  bool wanted = false;
+  dead_letter_index_.for_each_match(lost, [&](SubscriberState&) { wanted = true; });
+  if (!wanted) return;
+  EventDraft draft =
+      make_event(DeadLetter{event, state.id(), state.name()}, Routing(lost.routing()), lost.origin(), lost.source());
+  BusEvent* letter = EventAccess::take(draft);
+  EventAccess::set_sequence(*letter, lost.sequence());
+  EventAccess::set_published_at(*letter, now_);
+  bump(counters_.dead_letters);
+  // What a dead-letter subscription loses makes no further letter.
+  losing_dead_letter_ = true;
+  std::vector<SubscriberState*> readers;
+  dead_letter_index_.for_each_match(lost, [&](SubscriberState& reader) { readers.push_back(&reader); });
+  EventAccess::set_references(*letter, static_cast<std::uint32_t>(readers.size()));
+  std::vector<EventRef> outer;
+  outer.swap(displaced_);
+  for (SubscriberState* reader : readers)
+    deliver(*reader, *letter);
+  outer.swap(displaced_);
+  losing_dead_letter_ = false;
+}
+
+void Fanout::lose(BusEvent& event) noexcept {
+  if (options_.timestamps) EventAccess::set_published_at(event, now_);
+  run_stages(event);
+  left_out_ = SlowMonitor::subject_of(event);
+  EventRef lost = EventAccess::adopt(&event);
+  const auto lose_for = [&](SubscriberState& state) {
+    if (left_out_ != 0 && state.id() == left_out_) return;
+    state.count_matched(1);
+    state.lose({event.sequence(), event.sequence(), 1}, true);
+    tell_of_loss(state, lost);
+    touch(state);
+  };
+  for (SubscriberState* state : shared_)
+    lose_for(*state);
+  if (!index_.empty()) index_.for_each_match(event, lose_for);
+  left_out_ = 0;
+  bump(counters_.lost);
+  ingress_drop_log_.count(now_, options_.log, 1, [] { return std::string("ingress full, oldest event gave way"); });
+}
+
+void Fanout::add(StatePtr state, std::uint64_t next_sequence) {
+  state->table_position = static_cast<std::uint32_t>(table_.size());
+  if (state->wants_dead_letters) {
+    dead_letter_index_.add(state.get(), state->filter());
+  } else {
+    replay(*state, next_sequence);
+    if (state->takes_runs()) {
+      shared_.push_back(state.get());
+    } else {
+      index_.add(state.get(), state->filter());
+    }
+  }
+  if (state->slow_policy().enabled()) slow_.add(*state, now_);
+  table_.push_back(state);
+  if (state->ended()) remove(*state);
+}
+
+void Fanout::replay(SubscriberState& state, std::uint64_t next_sequence) {
+  const Start& start = state.start();
+  if (start.from == Start::From::live) return;
+  const auto& events = history_.events();
+  std::vector<const EventRef*> wanted;
+  for (auto event = events.rbegin(); event != events.rend(); ++event) {
+    if (start.from == Start::From::last && wanted.size() == start.value) break;
+    if (start.from == Start::From::sequence && (*event)->sequence() < start.value) break;
+    if (state.filter().matches(**event)) wanted.push_back(&*event);
+  }
+  const std::uint64_t oldest = events.empty() ? next_sequence : events.front()->sequence();
+  const std::uint64_t first = std::max<std::uint64_t>(start.value, 1);
+  if (start.from == Start::From::sequence && first < oldest) state.announce({first, oldest - 1, 0});
+  for (auto event = wanted.rbegin(); event != wanted.rend() && !state.ended(); ++event) {
+    EventAccess::retain(***event);
+    deliver(state, const_cast<BusEvent&>(***event));
+  }
+  touch(state);
+}
+
+void Fanout::end(const StatePtr& state, CloseReason why) {
+  remove(*state);
+  state->end(why);
+  touch(*state);
+  removed_.push_back(state);
+}
+
+void Fanout::remove(SubscriberState& state) {
+  if (state.table_position >= table_.size() || table_[state.table_position].get() != &state) return;
+  if (state.wants_dead_letters) {
+    dead_letter_index_.remove(&state, state.filter());
+  } else if (state.takes_runs()) {
+    const auto place = std::find(shared_.begin(), shared_.end(), &state);
+    *place = shared_.back();
+    shared_.pop_back();
+  } else {
+    index_.remove(&state, state.filter());
+  }
+  if (state.slow_policy().enabled()) slow_.remove(state);
+  StatePtr& place = table_[state.table_position];
+  removed_.push_back(std::exchange(place, std::move(table_.back())));
+  if (place) place->table_position = state.table_position;
+  table_.pop_back();
+}
+
+void Fanout::end_all(CloseReason why) {
+  while (!table_.empty()) {
+    const StatePtr state = table_.back();
+    end(state, why);
+  }
+}
+
+void Fanout::touch(SubscriberState& state) {
+  if (std::exchange(state.touched, true)) return;
+  touched_.push_back(&state);
+}
+
+void Fanout::finish_turn() noexcept {
+  if (!slow_.empty()) {
+    slow_.look(now_, notices_, to_close_);
+    for (SubscriberState* state : to_close_) {
+      state->end(CloseReason::too_slow);
+      touch(*state);
+      remove(*state);
+    }
+    to_close_.clear();
+  }
+  assert(balanced());
+  wake_touched();
+  removed_.clear();
+}
+
+bool Fanout::balanced() const noexcept {
+  return std::all_of(touched_.begin(), touched_.end(),
+                     [](const SubscriberState* state) { return state->producer_balanced(); });
+}
+
+void Fanout::wake_touched() noexcept {
+  // Waiters of one target in a row are handed over together.
+  detail::Waiter* first = nullptr;
+  detail::Waiter* last = nullptr;
+  for (SubscriberState* state : touched_) {
+    state->touched = false;
+    detail::Waiter* const waiter = state->take_parked();
+    if (waiter == nullptr) continue;
+    waiter->next = nullptr;
+    // Its owner is likely to look at what follows it, soon.
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(waiter) + 64, 1);
+    if (first != nullptr && last->target == waiter->target) {
+      last = last->next = waiter;
+      continue;
+    }
+    if (first != nullptr) first->target->wake(first, last);
+    first = last = waiter;
+  }
+  if (first != nullptr) first->target->wake(first, last);
+  touched_.clear();
+}
+
+}  // namespace sharingbus::internal

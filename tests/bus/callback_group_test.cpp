@@ -1,0 +1,302 @@
+// O: callback subscriptions on a given executor; many of them share one worker in a CallbackGroup.
+#include <atomic>
+#include <future>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <gtest/gtest.h>
+
+#include "bus/async.hpp"
+#include "tests/bus/stream_text.hpp"
+#include "tests/bus/test_events.hpp"
+#include "tests/support/bus_oracle.hpp"
+#include "tests/support/watchdog.hpp"
+
+namespace sharingbus {
+namespace {
+
+using namespace test;
+namespace asio = boost::asio;
+
+class CallbackGroupTest : public ::testing::Test {
+ protected:
+  CallbackGroupTest() : bus_(options()), group_(bus_, context_.get_executor()) {}
+  void run() {
+    context_.restart();
+    context_.poll();
+  }
+
+  asio::io_context context_;
+  SharingBus bus_;
+  CallbackGroup group_;
+
+ private:
+  static BusOptions options() {
+    BusOptions options;
+    options.log = nullptr;
+    return options;
+  }
+};
+
+TEST_F(CallbackGroupTest, EachMember_GetsItsStreamInOrderOnTheExecutor) {
+  StreamText all;
+  StreamText requests;
+  auto one = group_.subscribe(named("all", Filter::all(), 3), [&](const Received& next) { all.add(next); });
+  auto two = group_.subscribe(named("requests", Filter::kind(EventKind::request)),
+                              [&](const Received& next) { requests.add(next); });
+  publish_notes(bus_, 1, 2);
+  publish_notes(bus_, 3, 5, routing_of(EventKind::request));
+  EXPECT_EQ(all.text(), "") << "never on the dispatching thread";
+  run();
+  bus_.close();
+  run();
+  EXPECT_EQ(all.text(), "1 2 3 gap4-5(2) end:bus_closed");
+  EXPECT_EQ(requests.text(), "3 4 5 end:bus_closed");
+  EXPECT_EQ(one.stats().name, "all");
+  EXPECT_NE(one.id(), two.id());
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+// One wake-up serves all that became ready in a dispatch turn.
+TEST_F(CallbackGroupTest, ManyMembersReadyInOneTurn_CostOneWakeUp) {
+  std::vector<CallbackSubscription> members;
+  int calls = 0;
+  for (int i = 0; i < 100; ++i)
+    members.push_back(group_.subscribe(named("member"), [&](const Received&) { ++calls; }));
+  run();
+  bus_.publish(note(1));
+  context_.restart();
+  const std::size_t handlers = context_.poll();
+  EXPECT_EQ(calls, 100);
+  EXPECT_LE(handlers, 10u);
+}
+
+TEST_F(CallbackGroupTest, Batches_AreWholeRunsGapsAndTheEnd) {
+  SharingBus bus(manual_options());
+  CallbackGroup group(bus, context_.get_executor());
+  StreamText stream;
+  std::vector<std::size_t> sizes;
+  auto sut = group.subscribe_batches(named("batches", Filter::all(), 40), [&](const Lent& lent) {
+    EXPECT_FALSE(lent.empty());
+    stream.add(lent);
+    if (!lent.events().empty()) sizes.push_back(lent.events().size());
+  });
+  publish_notes(bus, 1, 40);
+  bus.poll();
+  run();
+  EXPECT_LT(sizes.size(), 10u) << "runs, not single events";
+  EXPECT_EQ(sut.stats().received, 40u);
+  publish_notes(bus, 41, 81);
+  bus.poll();
+  bus.close();
+  run();
+  std::string expected;
+  for (int i = 1; i <= 80; ++i)
+    expected += std::to_string(i) + " ";
+  EXPECT_EQ(stream.text(), expected + "gap81-81(1) end:bus_closed");
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+TEST_F(CallbackGroupTest, CallbackThatThrows_HarmsNeitherItselfNorItsNeighbours) {
+  StreamText good;
+  int calls = 0;
+  auto bad = group_.subscribe(named("bad"), [&](const Received&) {
+    ++calls;
+    throw std::runtime_error("mine");
+  });
+  auto bad_batches = group_.subscribe_batches(named("bad_batches"), [](const Lent&) { throw 1; });
+  auto sut = group_.subscribe(named("good"), [&](const Received& next) { good.add(next); });
+  publish_notes(bus_, 1, 3);
+  run();
+  EXPECT_EQ(calls, 3);
+  EXPECT_EQ(bad.stats().callback_failures, 3u);
+  EXPECT_GE(bad_batches.stats().callback_failures, 1u);
+  EXPECT_EQ(bad_batches.stats().received, 3u);
+  EXPECT_EQ(good.text(), "1 2 3");
+  EXPECT_EQ(sut.stats().callback_failures, 0u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(CallbackGroupTest, LetGoFromInsideItsOwnCallback_EndsAtOnce) {
+  int calls = 0;
+  StreamText other;
+  std::optional<CallbackSubscription> sut;
+  sut = group_.subscribe(named("once"), [&](const Received&) {
+    ++calls;
+    sut.reset();
+  });
+  auto neighbour = group_.subscribe(named("other"), [&](const Received& next) { other.add(next); });
+  publish_notes(bus_, 1, 5);
+  run();
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(other.text(), "1 2 3 4 5");
+  bus_.publish(note(6));
+  run();
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(bus_.subscriber_count(), 1u);
+  EXPECT_EQ(bus_.snapshot().retired.received, 1u);
+  EXPECT_EQ(bus_.snapshot().retired.discarded, 4u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(CallbackGroupTest, NeighbourLetGoFromInsideACallback_IsNotCalledAnyMore) {
+  int calls = 0;
+  std::optional<CallbackSubscription> victim;
+  auto killer = group_.subscribe(named("killer"), [&](const Received&) { victim.reset(); });
+  victim = group_.subscribe(named("victim"), [&](const Received&) { ++calls; });
+  bus_.publish(note(1));
+  run();
+  const int before = calls;
+  EXPECT_LE(before, 1);
+  publish_notes(bus_, 2, 4);
+  run();
+  EXPECT_EQ(calls, before);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(CallbackGroupTest, SubscribedFromInsideACallback_Works) {
+  StreamText inner;
+  std::optional<CallbackSubscription> born;
+  auto sut = group_.subscribe(named("outer"), [&](const Received&) {
+    if (!born) born = group_.subscribe(named("inner"), [&](const Received& next) { inner.add(next); });
+  });
+  bus_.publish(note(1));
+  run();
+  bus_.publish(note(2));
+  run();
+  EXPECT_EQ(inner.text(), "2");
+}
+
+TEST_F(CallbackGroupTest, GroupIsGone_ItsSubscriptionsGoOn) {
+  StreamText stream;
+  CallbackSubscription sut;
+  {
+    CallbackGroup brief(bus_, context_.get_executor());
+    sut = brief.subscribe(named("stays"), [&](const Received& next) { stream.add(next); });
+  }
+  publish_notes(bus_, 1, 2);
+  run();
+  EXPECT_EQ(stream.text(), "1 2");
+}
+
+// The bus must outlive the group, not the subscriptions.
+TEST(CallbackGroupLife, BusIsGone_SubscriptionGetsTheRestAndTheEnd) {
+  asio::io_context context;
+  StreamText stream;
+  CallbackSubscription sut;
+  {
+    SharingBus bus;
+    CallbackGroup group(bus, context.get_executor());
+    sut = group.subscribe(named("late"), [&](const Received& next) { stream.add(next); });
+    publish_notes(bus, 1, 2);
+  }
+  context.poll();
+  EXPECT_EQ(stream.text(), "1 2 end:bus_closed");
+}
+
+TEST_F(CallbackGroupTest, BusyMember_DoesNotStarveTheOthers) {
+  std::vector<int> order;
+  auto busy = group_.subscribe(named("busy", Filter::kind(EventKind::custom), 2000),
+                               [&](const Received&) { order.push_back(1); });
+  auto other =
+      group_.subscribe(named("other", Filter::kind(EventKind::request)), [&](const Received&) { order.push_back(2); });
+  publish_notes(bus_, 1, 2000);
+  bus_.publish(note(1, routing_of(EventKind::request)));
+  run();
+  ASSERT_EQ(order.size(), 2001u);
+  EXPECT_NE(order.back(), 2);
+}
+
+TEST_F(CallbackGroupTest, Idle_DoesNotKeepTheContextRunning) {
+  const Watchdog watchdog("CallbackGroup.Idle");
+  auto sut = group_.subscribe(named("idle"), [](const Received&) {});
+  context_.run();
+}
+
+// A callback that blocks holds up its own group only.
+TEST(CallbackGroups, OneBlocks_TheOtherGoesOn) {
+  const Watchdog watchdog("CallbackGroups.OneBlocks");
+  asio::thread_pool pool(2);
+  SharingBus bus;
+  std::promise<void> entered;
+  std::promise<void> go_on;
+  std::promise<void> all_seen;
+  CallbackGroup blocking(bus, pool.get_executor());
+  CallbackGroup other(bus, pool.get_executor());
+  {
+    bool first = true;
+    auto blocked = blocking.subscribe(named("blocks"), [&](const Received&) {
+      if (!std::exchange(first, false)) return;
+      entered.set_value();
+      go_on.get_future().wait();
+    });
+    std::uint64_t seen = 0;
+    auto sut = other.subscribe(named("other", Filter::all(), 10'000), [&](const Received& next) {
+      if (next.event() != nullptr && ++seen == 1000) all_seen.set_value();
+    });
+    bus.publish(note(0));
+    entered.get_future().wait();
+    publish_notes(bus, 1, 999);
+    all_seen.get_future().wait();
+    go_on.set_value();
+  }
+  bus.close();
+  EXPECT_TRUE(check_balanced(bus));
+  pool.join();
+}
+
+// Afterwards the callback is not running and will not run.
+TEST(CallbackGroups, MemberLetGoFromOutside_IsNeverCalledAfterwards) {
+  const Watchdog watchdog("CallbackGroups.MemberLetGo");
+  asio::thread_pool pool(2);
+  SharingBus bus;
+  CallbackGroup group(bus, pool.get_executor());
+  std::atomic<std::uint64_t> neighbour_calls{0};
+  auto neighbour = group.subscribe(named("neighbour", Filter::all(), 100'000),
+                                   [&](const Received& next) { neighbour_calls += next.event() != nullptr ? 1 : 0; });
+  for (int round = 0; round < 200; ++round) {
+    auto touched = std::make_unique<std::uint64_t>(0);
+    auto sut = group.subscribe(named("brief"), [raw = touched.get()](const Received&) { ++*raw; });
+    for (std::uint64_t i = 0; i < 5; ++i)
+      bus.publish(note(i));
+    if (round % 2 == 0) std::this_thread::yield();
+    sut = {};
+    touched.reset();  // a late call would be a use after free
+  }
+  bus.close();
+  pool.join();
+  EXPECT_EQ(neighbour_calls, 1000u);
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+TEST(CallbackGroups, Thousands_MostlyIdle_AllGetTheirOwn) {
+  asio::io_context context;
+  SharingBus bus;
+  CallbackGroup group(bus, context.get_executor());
+  std::vector<CallbackSubscription> members;
+  std::vector<std::uint64_t> seen(2000);
+  for (std::uint64_t i = 0; i < seen.size(); ++i) {
+    Filter filter = Filter::connector_id("c" + std::to_string(i));
+    members.push_back(group.subscribe(named("member", std::move(filter), 4), [&seen, i](const Received& next) {
+      if (next.event() != nullptr) seen[i] += value_of(next);
+    }));
+  }
+  for (std::uint64_t i = 0; i < seen.size(); i += 7)
+    bus.publish(note(i + 1, with_session("c" + std::to_string(i), "s")));
+  context.poll();
+  for (std::uint64_t i = 0; i < seen.size(); ++i)
+    ASSERT_EQ(seen[i], i % 7 == 0 ? i + 1 : 0);
+  members.clear();
+  bus.publish(note(0));
+  EXPECT_EQ(bus.subscriber_count(), 0u);
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+}  // namespace
+}  // namespace sharingbus
