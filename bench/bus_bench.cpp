@@ -1,8 +1,8 @@
 // What the bus costs on one thread: publish, dispatch and receive. Every benchmark checks its own counts.
-#include <benchmark/benchmark.h>
-
 #include <array>
 #include <vector>
+
+#include <benchmark/benchmark.h>
 
 #include "bus/observers/scroll_id_binder.hpp"
 #include "bus/sharing_bus.hpp"
@@ -25,7 +25,8 @@ std::uint64_t drain(Subscription& subscription) {
   std::array<Received, 64> batch;
   std::uint64_t sum = 0;
   while (const std::size_t count = subscription.receive_batch(batch)) {
-    for (std::size_t i = 0; i < count; ++i) sum += batch[i].get_if<Tick>()->number;
+    for (std::size_t i = 0; i < count; ++i)
+      sum += batch[i].get_if<Tick>()->number;
   }
   return sum;
 }
@@ -34,18 +35,20 @@ std::uint64_t drain(Subscription& subscription) {
 void FanOut(benchmark::State& state) {
   SharingBus bus(quiet());
   std::vector<Subscription> subscribers;
-  for (int i = 0; i < state.range(0); ++i) subscribers.push_back(bus.subscribe(Filter::all(), 1024));
+  for (int i = 0; i < state.range(0); ++i)
+    subscribers.push_back(bus.subscribe(Filter::all(), 1024));
   std::uint64_t published = 0;
   for (auto _ : state) {
-    for (int i = 0; i < 128; ++i) bus.publish(Tick{published++});
-    for (Subscription& subscriber : subscribers) benchmark::DoNotOptimize(drain(subscriber));
+    for (int i = 0; i < 128; ++i)
+      bus.publish(Tick{published++});
+    for (Subscription& subscriber : subscribers)
+      benchmark::DoNotOptimize(drain(subscriber));
   }
   for (Subscription& subscriber : subscribers) {
     if (subscriber.stats().received != published) state.SkipWithError("events were lost");
   }
-  state.counters["ns/delivery"] =
-      benchmark::Counter(static_cast<double>(published * subscribers.size()) / 1e9,
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["ns/delivery"] = benchmark::Counter(static_cast<double>(published * subscribers.size()) / 1e9,
+                                                     benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(FanOut)->Arg(1)->Arg(4)->Arg(16)->Arg(64);
 
@@ -70,7 +73,8 @@ void SelectiveRouting(benchmark::State& state) {
     }
   }
   std::uint64_t received = 0;
-  for (Subscription& subscriber : subscribers) received += subscriber.stats().received;
+  for (Subscription& subscriber : subscribers)
+    received += subscriber.stats().received;
   if (received != published) state.SkipWithError("events were lost");
   state.counters["ns/event"] = benchmark::Counter(static_cast<double>(published) / 1e9,
                                                   benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
@@ -83,7 +87,8 @@ void Inline(benchmark::State& state) {
   std::uint64_t seen = 0;
   const auto observer = bus.subscribe_inline({}, [&](const EventRef&) { ++seen; });
   std::uint64_t published = 0;
-  for (auto _ : state) bus.publish(Tick{published++});
+  for (auto _ : state)
+    bus.publish(Tick{published++});
   if (seen != published) state.SkipWithError("events were lost");
 }
 BENCHMARK(Inline);
