@@ -76,7 +76,7 @@ struct BusOptions {
   Engine engine = Engine::combining;
   /// `Engine::executor` only, and needed there.
   std::shared_ptr<DispatchScheduler> scheduler{};
-  /// How `run()` waits.
+  /// How `run()` waits; with Engine::executor, how long a job without work comes back to look again before it leaves.
   WaitStrategy wait = WaitStrategy::block;
   /// Run before the fan-out, in this order. Default: late binding of scroll ids. Empty: none.
   std::vector<std::shared_ptr<Stage>> stages = default_stages();

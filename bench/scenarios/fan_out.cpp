@@ -139,7 +139,7 @@ void fan_out_on_executor(const std::string& name) {
 }
 
 void fan_out_from_thread(const std::string& name) {
-  each(name, {1, 4, 16, 64, 256}, {kBatches, kCombining, kBlocking},
+  each(name, {1, 4, 16, 64, 256}, {kBatches, kPhased, kCombining, kBlocking},
        [](const std::string& row, const Way& way, int size) { fan_out_rows(row, way, size, Load(), From::thread); });
 }
 

@@ -11,6 +11,7 @@ BusOptions bus_options(const Way& way, boost::asio::io_context& executor) {
   BusOptions options;
   options.ingress_capacity = 1024;
   options.engine = way.engine;
+  options.wait = way.wait;
   if (way.engine == Engine::executor) options.scheduler = dispatch_on(executor.get_executor());
   options.log = nullptr;
   return options;

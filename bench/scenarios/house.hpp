@@ -37,6 +37,7 @@ struct Way {
   Engine engine = Engine::executor;
   /// Of the executor.
   int threads = 1;
+  WaitStrategy wait = WaitStrategy::block;
   /// Left out where there are more subscribers.
   int most_subscribers = INT_MAX;
 };
@@ -47,7 +48,9 @@ inline constexpr Way kBatches{"sharingbus+batches", Attach::batches};
 inline constexpr Way kTwoThreads{"sharingbus+2threads", Attach::batches, Engine::executor, 2};
 /// Whoever publishes dispatches.
 inline constexpr Way kCombining{"sharingbus+combining", Attach::batches, Engine::combining};
-inline constexpr Way kBlocking{"sharingbus+blocking", Attach::blocking, Engine::combining, 1, 16};
+/// The executor looks for 20 µs before it sleeps.
+inline constexpr Way kPhased{"sharingbus+phased", Attach::batches, Engine::executor, 1, WaitStrategy::phased};
+inline constexpr Way kBlocking{"sharingbus+blocking", Attach::blocking, Engine::combining, 1, WaitStrategy::block, 16};
 inline constexpr Way kPolling{"sharingbus+poll", Attach::polling, Engine::combining};
 inline constexpr Way kPollingApart{"sharingbus+poll+2threads", Attach::polling, Engine::combining, 2};
 

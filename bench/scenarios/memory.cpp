@@ -1,25 +1,20 @@
 // S6: resident memory of idle subscriptions, in processes of their own.
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <memory>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
-#include "bench/scenarios/audience.hpp"
+#include "bench/scenarios/house.hpp"
+#include "bench/scenarios/load.hpp"
 #include "bench/scenarios/rows.hpp"
 #include "bench/scenarios/scenarios.hpp"
+#include "bus/async.hpp"
 
 namespace sharingbus::scenarios {
 namespace {
-
-/// No more than the reference keeps for its count: the memory is to be the bus's.
-struct Idle {
-  std::atomic<bool> closed{false};
-  std::uint32_t lost = 0;
-
-  void take(const BusEvent&) {}
-  void done() {}
-};
 
 double resident_bytes() {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/statm", "r"), &std::fclose);
@@ -57,20 +52,21 @@ void memory_rows(const std::string& row, int subscribers, bool with_callbacks) {
 
 void memory_child(int subscribers, bool with_callbacks) {
   House house(kTwoThreads);
-  std::vector<SubscriptionOptions> options = to_everything(static_cast<std::size_t>(subscribers), 256);
-  for (SubscriptionOptions& one : options)
-    one.filter = Filter::connector_uid(random_uuid());
-  std::vector<Idle> receivers;
-  std::unique_ptr<Audience<Idle>> audience;
+  CallbackGroup group(house.bus(), house.executor().get_executor());
+  const auto count = static_cast<std::size_t>(subscribers);
+  std::vector<CallbackSubscription> callbacks;
   std::vector<Subscription> bare;
-  if (with_callbacks) {
-    receivers = std::vector<Idle>(options.size());
-    audience = std::make_unique<Audience<Idle>>(house, kTwoThreads, options, receivers);
-  } else {
-    for (const SubscriptionOptions& one : options)
-      bare.push_back(house.bus().subscribe(one));
+  std::uint64_t received = 0;
+  (with_callbacks ? callbacks.reserve(count) : bare.reserve(count));
+  for (std::size_t i = 0; i < count; ++i) {
+    SubscriptionOptions options;
+    options.filter = Filter::connector_uid(random_uuid());
+    if (with_callbacks) {
+      callbacks.push_back(group.subscribe(std::move(options), [&received](const Received&) { ++received; }));
+    } else {
+      bare.push_back(house.bus().subscribe(std::move(options)));
+    }
   }
-  options = {};
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   std::printf("%.0f\n", resident_bytes());
   std::fflush(stdout);

@@ -85,7 +85,7 @@ void publishers_on_executor(const std::string& name) {
 }
 
 void publishers_from_threads(const std::string& name) {
-  each(name, {1, 2, 4}, {kBatches, kCombining, kBlocking},
+  each(name, {1, 2, 4}, {kBatches, kPhased, kCombining, kBlocking},
        [](const std::string& row, const Way& way, int size) { publisher_rows(row, way, size, From::thread); });
 }
 

@@ -7,8 +7,9 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <vector>
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/container/btree_map.h>
 
 #include "bus/base/clock.hpp"
 #include "bus/detail/pending_publish.hpp"
@@ -64,7 +65,6 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
     StatePtr state;
     std::function<void()> done;
   };
-  class DispatchScope;
 
   // Any thread.
   bool try_lock() noexcept { return !dispatching_.exchange(true, std::memory_order_acq_rel); }
@@ -75,6 +75,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void notify_dispatcher() noexcept;
   void notify_dispatcher_of_command() noexcept;
   void schedule_job() noexcept;
+  bool lingers() noexcept;
   void make_room(std::size_t bytes) noexcept;
   void evict_oldest(std::size_t bytes) noexcept;
   void evict_under_side_mutex() noexcept;
@@ -113,6 +114,8 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   std::atomic<bool> resting_{false};
   std::atomic<bool> scheduled_{false};
   std::atomic<bool> running_{false};
+  /// Of the job's; one is there at a time.
+  TimePoint idle_since_{};
   Parker parker_;
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> last_source_{0};
@@ -133,7 +136,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   Fanout fanout_;
 
   mutable std::mutex registry_mutex_;
-  absl::flat_hash_map<SubscriptionId, StatePtr> registry_;
+  absl::btree_map<SubscriptionId, StatePtr> registry_;
   SubscriptionId last_id_ = 0;
   bool registry_closed_ = false;
 };

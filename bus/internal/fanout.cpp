@@ -244,21 +244,21 @@ void Fanout::lose(BusEvent& event) noexcept {
   ingress_drop_log_.count(now_, options_.log, 1, [] { return std::string("ingress full, oldest event gave way"); });
 }
 
-void Fanout::add(StatePtr state, std::uint64_t next_sequence) {
-  state->table_position = static_cast<std::uint32_t>(table_.size());
-  if (state->wants_dead_letters) {
-    dead_letter_index_.add(state.get(), state->filter());
+void Fanout::add(SubscriberState& state, std::uint64_t next_sequence) {
+  state.table_position = static_cast<std::uint32_t>(table_.size());
+  if (state.wants_dead_letters) {
+    dead_letter_index_.add(&state, state.filter());
   } else {
-    replay(*state, next_sequence);
-    if (state->takes_runs()) {
-      shared_.push_back(state.get());
+    replay(state, next_sequence);
+    if (state.takes_runs()) {
+      shared_.push_back(&state);
     } else {
-      index_.add(state.get(), state->filter());
+      index_.add(&state, state.filter());
     }
   }
-  if (state->slow_policy().enabled()) slow_.add(*state, now_);
-  table_.push_back(state);
-  if (state->ended()) remove(*state);
+  if (state.slow_policy().enabled()) slow_.add(state, now_);
+  table_.push_back(&state);
+  if (state.ended()) remove(state);
 }
 
 void Fanout::replay(SubscriberState& state, std::uint64_t next_sequence) {
@@ -288,8 +288,13 @@ void Fanout::end(const StatePtr& state, CloseReason why) {
   removed_.push_back(state);
 }
 
+void Fanout::collect(const StatePtr& state) {
+  remove(*state);
+  removed_.push_back(state);
+}
+
 void Fanout::remove(SubscriberState& state) {
-  if (state.table_position >= table_.size() || table_[state.table_position].get() != &state) return;
+  if (state.table_position >= table_.size() || table_[state.table_position] != &state) return;
   if (state.wants_dead_letters) {
     dead_letter_index_.remove(&state, state.filter());
   } else if (state.takes_runs()) {
@@ -300,16 +305,18 @@ void Fanout::remove(SubscriberState& state) {
     index_.remove(&state, state.filter());
   }
   if (state.slow_policy().enabled()) slow_.remove(state);
-  StatePtr& place = table_[state.table_position];
-  removed_.push_back(std::exchange(place, std::move(table_.back())));
-  if (place) place->table_position = state.table_position;
+  table_[state.table_position] = table_.back();
+  table_.back()->table_position = state.table_position;
+  state.table_position = ~std::uint32_t{0};
   table_.pop_back();
 }
 
 void Fanout::end_all(CloseReason why) {
   while (!table_.empty()) {
-    const StatePtr state = table_.back();
-    end(state, why);
+    SubscriberState& state = *table_.back();
+    remove(state);
+    state.end(why);
+    touch(state);
   }
 }
 

@@ -38,9 +38,11 @@ class Fanout {
   [[nodiscard]] std::vector<EventDraft>& notices() noexcept { return notices_; }
 
   /// From the event `next_sequence` on.
-  void add(StatePtr state, std::uint64_t next_sequence);
+  /// The caller keeps `state` alive until it is ended or collected, and applied by then.
+  void add(SubscriberState& state, std::uint64_t next_sequence);
   void end(const StatePtr& state, CloseReason why);
-  void collect(const StatePtr& state) { remove(*state); }
+  void collect(const StatePtr& state);
+  /// The caller keeps all of them alive.
   void end_all(CloseReason why);
 
   struct Counters {
@@ -78,7 +80,7 @@ class Fanout {
 
   const BusOptions& options_;
   TimePoint now_{};
-  std::vector<StatePtr> table_;
+  std::vector<SubscriberState*> table_;
   /// Those that get every event, whole turns at a time; the others are in the index.
   std::vector<SubscriberState*> shared_;
   MatchIndex<SubscriberState> index_;
@@ -93,6 +95,7 @@ class Fanout {
   std::vector<EventRef> displaced_;
   std::vector<SubscriberState*> touched_;
   std::vector<SubscriberState*> to_close_;
+  /// Kept until the turn is over.
   std::vector<StatePtr> removed_;
   std::vector<EventDraft> notices_;
   DropLog ingress_drop_log_;

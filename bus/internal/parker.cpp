@@ -57,8 +57,6 @@ void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
 }
 #endif
 
-constexpr std::chrono::microseconds kPhase{20};
-
 }  // namespace
 
 void Parker::wake() noexcept {

@@ -12,6 +12,9 @@ namespace sharingbus::internal {
 /// One thread waits, others wake it: no wake-up is lost, and one that comes first is remembered.
 class Parker {
  public:
+  /// How long `WaitStrategy::phased` looks before it sleeps.
+  static constexpr std::chrono::microseconds kPhase{20};
+
   /// Waits for `wake`, or until `deadline` (null: for ever). False: the deadline passed.
   bool wait(WaitStrategy strategy, const std::chrono::steady_clock::time_point* deadline);
   /// Any thread.

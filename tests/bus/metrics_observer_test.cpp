@@ -81,5 +81,34 @@ TEST(MetricsObserver, LetGo_LeavesTheBus) {
   EXPECT_EQ(bus.subscriber_count(), 0u);
 }
 
+TEST(MetricsObserver, Ledger_BalancesForEverySubscription) {
+  BusOptions options;
+  options.engine = Engine::manual;
+  options.log = nullptr;
+  SharingBus bus(std::move(options));
+  const MetricsObserver sut(bus);
+  SubscriptionOptions small;
+  small.capacity = 2;
+  auto slow = bus.subscribe(std::move(small));
+  auto gone = bus.subscribe_all();
+  for (std::uint64_t i = 0; i < 5; ++i)
+    bus.publish(note(i));
+  while (bus.poll() != 0) {
+  }
+  (void)slow.try_receive();
+  gone = Subscription();
+  bus.publish(note(5));
+  while (bus.poll() != 0) {
+  }
+  const BusLedger ledger = sut.ledger();
+  EXPECT_TRUE(ledger.balanced());
+  EXPECT_EQ(ledger.bus.retired.discarded, 5u);
+  ASSERT_EQ(ledger.bus.subscriptions.size(), 2u);
+  EXPECT_EQ(ledger.bus.subscriptions[1].lagged, 3u);
+  BusLedger wrong = ledger;
+  ++wrong.bus.subscriptions[1].received;
+  EXPECT_FALSE(wrong.balanced());
+}
+
 }  // namespace
 }  // namespace sharingbus
