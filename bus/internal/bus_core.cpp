@@ -13,9 +13,10 @@ namespace sharingbus::internal {
 
 namespace {
 
-/// Less than a microsecond, without touching memory.
-void relax_for_a_while() noexcept {
-  for (int i = 0; i < 16; ++i) {
+/// Busy for `time`, without touching memory that others write.
+void relax_for(std::chrono::nanoseconds time) noexcept {
+  const auto until = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < until) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
@@ -120,13 +121,25 @@ void BusCore::run_job() noexcept {
     }
     unlock();
   }
-  // Whoever looks at once for the next event takes the cache lines away from the one who is writing it.
-  if (count < Fanout::kTurn / 4 && options_.wait == WaitStrategy::phased) relax_for_a_while();
+  if (options_.wait == WaitStrategy::phased) pace(count);
   const bool pending = pending_work();
   if (pending) idle_since_ = TimePoint{};
   if (pending || lingers()) return options_.scheduler->schedule(DispatchJob(shared_from_this()));
   scheduled_.exchange(false, std::memory_order_seq_cst);
   if (pending_work()) schedule_job();
+}
+
+/// Whoever looks at once for the next event takes the cache lines away from the one who is writing it. So, when there
+/// is little to do, looks stand further and further apart, until a look finds a fair part of a turn.
+void BusCore::pace(std::size_t count) noexcept {
+  static constexpr std::chrono::nanoseconds kClose{500};
+  static constexpr std::chrono::nanoseconds kFar{8'000};
+  if (count > Fanout::kTurn / 2) {
+    pause_ = std::max(pause_ / 2, kClose);
+    return;
+  }
+  if (count < Fanout::kTurn / 4) pause_ = std::min(pause_ * 2, kFar);
+  relax_for(pause_);
 }
 
 /// Whether a job that found nothing comes back to look again, so that the executor's thread does not go to sleep yet.

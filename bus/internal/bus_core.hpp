@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -75,6 +76,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void notify_dispatcher() noexcept;
   void notify_dispatcher_of_command() noexcept;
   void schedule_job() noexcept;
+  void pace(std::size_t count) noexcept;
   bool lingers() noexcept;
   void make_room(std::size_t bytes) noexcept;
   void evict_oldest(std::size_t bytes) noexcept;
@@ -114,8 +116,9 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   std::atomic<bool> resting_{false};
   std::atomic<bool> scheduled_{false};
   std::atomic<bool> running_{false};
-  /// Of the job's; one is there at a time.
+  // The job's; one is there at a time.
   TimePoint idle_since_{};
+  std::chrono::nanoseconds pause_{500};
   Parker parker_;
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> last_source_{0};

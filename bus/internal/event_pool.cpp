@@ -171,7 +171,7 @@ void pool_free(void* memory) noexcept {
   } else if (owner == t_shard) {
     chunk->next = std::exchange(owner->free[chunk->size_class], chunk);
   } else {
-    if (t_returning.first == nullptr) t_lease.touch();
+    if (t_returning.first == nullptr && !t_over) t_lease.touch();
     t_returning.add(chunk);
     if (t_over) t_returning.flush();
   }

@@ -222,8 +222,10 @@ class StreamQueue {
 
   [[nodiscard]] std::uint64_t room(std::size_t wanted) noexcept {
     const std::uint64_t accepted = accepted_.load(std::memory_order_relaxed);
-    if (capacity_ - (accepted - consumed_seen_) < wanted) consumed_seen_ = consumed_.load(std::memory_order_acquire);
-    return capacity_ - (accepted - consumed_seen_);
+    // More than the capacity is there for a moment when what was lent was not received and the end is near.
+    const auto left = [&] { return capacity_ - std::min<std::uint64_t>(accepted - consumed_seen_, capacity_); };
+    if (left() < wanted) consumed_seen_ = consumed_.load(std::memory_order_acquire);
+    return left();
   }
   [[nodiscard]] bool fits(std::size_t bytes) const noexcept {
     return !bounded_in_bytes_ || this->bytes() + bytes <= rare_->capacity_bytes;
