@@ -24,7 +24,8 @@ namespace sharingbus {
 /// Completion: `void(boost::system::error_code, Received)`, always posted to the token's associated executor (the
 /// system executor when it has none). Errors: `operation_aborted` after cancellation of any type, which leaves the
 /// subscription as it was and loses nothing. One receive at a time; the subscription must outlive it, so cancel before
-/// letting the subscription go. Start it on the thread or strand that receives from this subscription.
+/// letting the subscription go. Start it on the thread or strand that receives from this subscription,
+/// which must be the token's executor, too.
 template <class CompletionToken>
 auto async_receive(Subscription& subscription, CompletionToken&& token) {
   return boost::asio::async_initiate<CompletionToken, void(boost::system::error_code, Received)>(

@@ -17,8 +17,11 @@ class CallbackGroup::Worker final : public detail::WakeTarget, public std::enabl
   explicit Worker(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {}
 
   void wake(detail::Waiter* first, detail::Waiter* last) noexcept override {
+    // Once they are added, a job on its way may run the last of them and let go of the last of us.
+    const auto keep = shared_from_this();
     add(first, last);
-    // seq_cst with drain: either it finds the new chain, or we find that it has left.
+    // seq_cst with drain and ~Job: either they find the new chain, or we find that they have been.
+    if (dropped_.load(std::memory_order_seq_cst)) return drop_all();
     if (!scheduled_.load(std::memory_order_seq_cst)) schedule();
   }
   void drop(detail::Waiter* waiter) noexcept override;
@@ -34,7 +37,9 @@ class CallbackGroup::Worker final : public detail::WakeTarget, public std::enabl
     Job(Job&&) noexcept = default;
     Job& operator=(Job&&) = delete;
     ~Job() {
-      if (worker != nullptr) worker->drop_all();
+      if (worker == nullptr) return;
+      worker->dropped_.store(true, std::memory_order_seq_cst);
+      worker->drop_all();
     }
     void operator()() {
       const auto owner = std::exchange(worker, nullptr);
@@ -54,6 +59,8 @@ class CallbackGroup::Worker final : public detail::WakeTarget, public std::enabl
   const boost::asio::any_io_executor executor_;
   std::atomic<detail::Waiter*> ready_{nullptr};
   std::atomic<bool> scheduled_{false};
+  /// The executor's context threw our job away: nobody will be run any more.
+  std::atomic<bool> dropped_{false};
 };
 
 /// One subscription of a group. While it is parked or ready it keeps itself alive.
@@ -67,10 +74,10 @@ class CallbackSubscription::Member final : public detail::Waiter, public std::en
         callback_(std::move(callback)),
         worker_(std::move(worker)) {}
 
+  /// Does not park on this thread, for from then on the worker's may be at work.
   void start() {
-    auto keep = shared_from_this();
-    if (park(keep)) return;
-    kept_ = std::move(keep);
+    kept_ = shared_from_this();
+    next = nullptr;
     worker_->wake(this, this);
   }
 
@@ -242,7 +249,6 @@ void CallbackGroup::Worker::drop(detail::Waiter* waiter) noexcept {
   static_cast<CallbackSubscription::Member*>(waiter)->forget();
 }
 
-/// The executor's context is gone, so nobody will be run any more.
 void CallbackGroup::Worker::drop_all() noexcept {
   detail::Waiter* chain = ready_.exchange(nullptr, std::memory_order_seq_cst);
   while (chain != nullptr)

@@ -329,6 +329,8 @@ void BusCore::finish_close_if_drained() noexcept {
   finish_turn();
   finished_.store(true, std::memory_order_release);
   finished_.notify_all();
+  // close() may have come from inside a callback of a turn that was not run()'s.
+  if (options_.engine == Engine::thread && resting_.exchange(false, std::memory_order_seq_cst)) parker_.wake();
 }
 
 // --- the side entrance ----------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void unlock() noexcept;
   void drive() noexcept;
   bool dispatch_one_turn() noexcept;
+  void look_again() noexcept;
   void notify_dispatcher() noexcept;
   void notify_dispatcher_of_command() noexcept;
   void schedule_job() noexcept;

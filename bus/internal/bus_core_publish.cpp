@@ -23,6 +23,7 @@ PublishResult BusCore::publish(EventDraft& draft, Mode mode) noexcept {
     if (mode == Mode::try_publish) {
       if (may_help() && ingress_.pending() && dispatch_one_turn()) continue;
       refused_.fetch_add(1, std::memory_order_relaxed);
+      look_again();
       return {PublishStatus::refused_full, 0};
     }
     make_room(event->size_bytes());
@@ -81,6 +82,12 @@ bool BusCore::dispatch_one_turn() noexcept {
   return true;
 }
 
+/// After turns that were not followed by a push: a command that came meanwhile found the dispatch lock taken and left
+/// its work to us, and it drew no ticket.
+void BusCore::look_again() noexcept {
+  if (options_.engine == Engine::combining) drive();
+}
+
 /// The ingress is full and a plain publish came.
 void BusCore::make_room(std::size_t bytes) noexcept {
   // Waiting inside a callback of any bus could close a circle of waiting threads, so there the oldest gives way.
@@ -125,6 +132,7 @@ void BusCore::evict_under_side_mutex() noexcept {
   side_next_.store(std::min(side_next_.load(std::memory_order_relaxed), ingress_.head()), std::memory_order_release);
   if (BusEvent* event = ingress_.pop()) {
     evicted_.push_back(event);
+    if (room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
   } else {
     // Its publisher holds a ticket and is two instructions from done.
     std::this_thread::yield();
@@ -167,6 +175,7 @@ void BusCore::publish_when_room(std::shared_ptr<detail::PendingPublish> pending)
   }
   // Room may have come before anybody could see that we wait.
   admit_waiting();
+  look_again();
 }
 
 bool BusCore::cancel_publish(const std::shared_ptr<detail::PendingPublish>& pending) {

@@ -126,8 +126,9 @@ void Fanout::deliver_to_shared(std::span<BusEvent* const> events) noexcept {
 }
 
 void Fanout::deliver_block(std::span<BusEvent* const> events) noexcept {
-  EventBlock* const block = EventBlock::make(events, static_cast<std::uint32_t>(shared_.size()));
-  std::uint32_t unused = 0;
+  EventBlock* const block = EventBlock::make(events, static_cast<std::uint32_t>(shared_.size()) + 1);
+  // Our own hold: whoever took the front of the block may be done with it while we book what he lost.
+  std::uint32_t unused = 1;
   for (std::size_t i = shared_.size(); i-- > 0;) {
     SubscriberState& state = *shared_[i];
     const auto taken = state.offer_run(*block);
@@ -136,7 +137,7 @@ void Fanout::deliver_block(std::span<BusEvent* const> events) noexcept {
       lose_rest(state, *block, taken.events);
     if (!taken.holds) ++unused;
   }
-  if (unused != 0) block->release(unused);
+  block->release(unused);
 }
 
 /// The block's events from `from` on found no room.

@@ -129,11 +129,18 @@ class StreamQueue {
     consumed_.store(consumed_.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
   }
 
-  /// Whether `lend` would yield something.
-  [[nodiscard]] bool readable() const noexcept {
-    return run_ != nullptr || read_ != written_.load(std::memory_order_acquire) ||
+  /// Where the consumer is.
+  struct Position {
+    std::uint64_t read;
+    bool in_run;
+  };
+  [[nodiscard]] Position position() const noexcept { return {read_, run_ != nullptr}; }
+  /// Whether `lend` would yield something to a consumer who is there. Any thread.
+  [[nodiscard]] bool readable_at(Position at) const noexcept {
+    return at.in_run || at.read != written_.load(std::memory_order_acquire) ||
            gap_open_.load(std::memory_order_acquire);
   }
+  [[nodiscard]] bool readable() const noexcept { return readable_at(position()); }
 
   // Any thread.
 

@@ -296,10 +296,6 @@ void SubscriberState::unreceive(std::size_t count) noexcept {
   displacing_ ? displacing_->unreceive(count) : queue_.unreceive(count);
 }
 
-bool SubscriberState::readable() const {
-  return (displacing_ ? displacing_->readable() : queue_.readable()) || ended_.load(std::memory_order_acquire);
-}
-
 Received SubscriberState::wait(const std::chrono::steady_clock::time_point* deadline) {
   for (;;) {
     Received next = receive();
@@ -316,9 +312,17 @@ Received SubscriberState::wait(const std::chrono::steady_clock::time_point* dead
 }
 
 bool SubscriberState::park(detail::Waiter* waiter) {
-  if (receiver_ != nullptr) receiver_->function = nullptr;
+  return park_as(waiter, nullptr);
+}
+
+/// `function`: the waiter when it is one of notify_when_ready.
+bool SubscriberState::park_as(detail::Waiter* waiter, detail::Waiter* function) {
+  if (receiver_ != nullptr) receiver_->function = function;
+  // Once parked, somebody else may be woken and receive, so nothing of the consumer's side may be touched after that.
+  const StreamQueue::Position at = queue_.position();
   if (detail::Waiter* replaced = parked_.exchange(waiter, std::memory_order_acq_rel)) replaced->target->drop(replaced);
-  if (!readable()) return true;
+  const bool readable = displacing_ ? displacing_->readable() : queue_.readable_at(at);
+  if (!readable && !ended_.load(std::memory_order_acquire)) return true;
   // Something came in between. If the dispatcher was faster it has woken, or is about to wake, the waiter.
   return !unpark(waiter);
 }
@@ -329,13 +333,10 @@ bool SubscriberState::unpark(detail::Waiter* waiter) {
 }
 
 bool SubscriberState::notify_when_ready(std::function<void()> wake) {
-  auto* const waiter = new FunctionWaiter(std::move(wake));
   if (receiver_ == nullptr) receiver_ = std::make_unique<Receiver>();
-  if (park(waiter)) {
-    // Perhaps woken and gone by now; then it will be found nowhere.
-    receiver_->function = waiter;
-    return true;
-  }
+  auto* const waiter = new FunctionWaiter(std::move(wake));
+  if (park_as(waiter, waiter)) return true;
+  receiver_->function = nullptr;
   delete waiter;
   return false;
 }

@@ -122,7 +122,7 @@ class SubscriberState {
 
   Offer call_inline(const BusEvent& event);
   Lent next_lent(std::size_t limit);
-  [[nodiscard]] bool readable() const;
+  bool park_as(detail::Waiter* waiter, detail::Waiter* function);
   void book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept;
 
   // The dispatcher's cache line.
