@@ -121,6 +121,8 @@ class CallbackGroup {
  private:
   friend class CallbackSubscription::Member;
   class Worker;
+  template <class AnyCallback>
+  CallbackSubscription add(SubscriptionOptions options, AnyCallback callback);
 
   SharingBus* bus_;
   std::shared_ptr<Worker> worker_;

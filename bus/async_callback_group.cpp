@@ -258,19 +258,21 @@ void CallbackGroup::Worker::drop_all() noexcept {
 CallbackGroup::CallbackGroup(SharingBus& bus, boost::asio::any_io_executor executor)
     : bus_(&bus), worker_(std::make_shared<Worker>(std::move(executor))) {}
 
-CallbackSubscription CallbackGroup::subscribe(SubscriptionOptions options, CallbackSubscription::Callback callback) {
+template <class AnyCallback>
+CallbackSubscription CallbackGroup::add(SubscriptionOptions options, AnyCallback callback) {
   auto member =
       std::make_shared<CallbackSubscription::Member>(worker_, bus_->subscribe(std::move(options)), std::move(callback));
   member->start();
   return CallbackSubscription(std::move(member));
 }
 
+CallbackSubscription CallbackGroup::subscribe(SubscriptionOptions options, CallbackSubscription::Callback callback) {
+  return add(std::move(options), std::move(callback));
+}
+
 CallbackSubscription CallbackGroup::subscribe_batches(SubscriptionOptions options,
                                                       CallbackSubscription::BatchCallback callback) {
-  auto member =
-      std::make_shared<CallbackSubscription::Member>(worker_, bus_->subscribe(std::move(options)), std::move(callback));
-  member->start();
-  return CallbackSubscription(std::move(member));
+  return add(std::move(options), std::move(callback));
 }
 
 CallbackSubscription::CallbackSubscription(std::shared_ptr<Member> member) noexcept : member_(std::move(member)) {}

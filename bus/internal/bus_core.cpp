@@ -81,8 +81,7 @@ void BusCore::notify_dispatcher() noexcept {
     case Engine::manual:
       return;
     case Engine::thread:
-      if (resting_.load(std::memory_order_seq_cst) && resting_.exchange(false, std::memory_order_seq_cst))
-        parker_.wake();
+      if (resting_.load(std::memory_order_seq_cst)) wake_runner();
       return;
     case Engine::executor:
       if (!scheduled_.load(std::memory_order_seq_cst)) schedule_job();
@@ -98,11 +97,14 @@ void BusCore::notify_dispatcher_of_command() noexcept {
     case Engine::manual:
       return;
     case Engine::thread:
-      if (resting_.exchange(false, std::memory_order_seq_cst)) parker_.wake();
-      return;
+      return wake_runner();
     case Engine::executor:
       return schedule_job();
   }
+}
+
+void BusCore::wake_runner() noexcept {
+  if (resting_.exchange(false, std::memory_order_seq_cst)) parker_.wake();
 }
 
 void BusCore::schedule_job() noexcept {
@@ -236,7 +238,6 @@ void BusCore::close() {
     // A publisher that holds a ticket has not finished writing its event.
     if (!finished_.load(std::memory_order_acquire)) std::this_thread::yield();
   }
-  if (options_.engine == Engine::thread) notify_dispatcher_of_command();
 }
 
 // --- dispatching ----------------------------------------------------------------------------------------------------
@@ -329,8 +330,8 @@ void BusCore::finish_close_if_drained() noexcept {
   finish_turn();
   finished_.store(true, std::memory_order_release);
   finished_.notify_all();
-  // close() may have come from inside a callback of a turn that was not run()'s.
-  if (options_.engine == Engine::thread && resting_.exchange(false, std::memory_order_seq_cst)) parker_.wake();
+  // Whoever's turn this was, run() is to return.
+  if (options_.engine == Engine::thread) wake_runner();
 }
 
 // --- the side entrance ----------------------------------------------------------------------------------------------

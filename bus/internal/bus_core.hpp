@@ -76,6 +76,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void look_again() noexcept;
   void notify_dispatcher() noexcept;
   void notify_dispatcher_of_command() noexcept;
+  void wake_runner() noexcept;
   void schedule_job() noexcept;
   void pace(std::size_t count) noexcept;
   bool lingers() noexcept;

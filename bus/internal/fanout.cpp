@@ -203,9 +203,9 @@ void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcep
   }
   if (dead_letter_index_.empty() || losing_dead_letter_) return;
   const BusEvent& lost = *event;
-  bool wanted = false;
-  dead_letter_index_.for_each_match(lost, [&](SubscriberState&) { wanted = true; });
-  if (!wanted) return;
+  std::vector<SubscriberState*> readers;
+  dead_letter_index_.for_each_match(lost, [&](SubscriberState& reader) { readers.push_back(&reader); });
+  if (readers.empty()) return;
   EventDraft draft =
       make_event(DeadLetter{event, state.id(), state.name()}, Routing(lost.routing()), lost.origin(), lost.source());
   BusEvent* letter = EventAccess::take(draft);
@@ -214,8 +214,6 @@ void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcep
   bump(counters_.dead_letters);
   // What a dead-letter subscription loses makes no further letter.
   losing_dead_letter_ = true;
-  std::vector<SubscriberState*> readers;
-  dead_letter_index_.for_each_match(lost, [&](SubscriberState& reader) { readers.push_back(&reader); });
   EventAccess::set_references(*letter, static_cast<std::uint32_t>(readers.size()));
   std::vector<EventRef> outer;
   outer.swap(displaced_);

@@ -151,7 +151,6 @@ class StreamQueue {
     return std::min<std::uint64_t>(accepted_.load(std::memory_order_acquire) - consumed, capacity_);
   }
   [[nodiscard]] std::uint64_t accepted() const noexcept { return accepted_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t consumed() const noexcept { return consumed_.load(std::memory_order_acquire); }
   /// 0 unless it is bounded in bytes.
   [[nodiscard]] std::uint64_t bytes() const noexcept {
     if (!bounded_in_bytes_) return 0;
