@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
@@ -86,10 +87,10 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   endpoint.port = scheme->default_port;
   if (url->has_port() && !url->port().empty()) {
     if (scheme->name == "memory") return invalid(text, "this scheme has no ports");
-    if (url->port_number() == 0 && url->port().find_first_not_of('0') != std::string_view::npos) {
-      return invalid(text, "port is not in 0..65535");
-    }
-    endpoint.port = url->port_number();
+    // Not by port_number, which in Boost 1.81 wraps around.
+    const std::string_view digits(url->port().data(), url->port().size());
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), endpoint.port);
+    if (error != std::errc() || end != digits.data() + digits.size()) return invalid(text, "port is not in 0..65535");
   }
   if (!has_scheme && endpoint.port == 443) endpoint.scheme = "grpcs";
   return endpoint;

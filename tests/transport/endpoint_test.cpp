@@ -57,6 +57,7 @@ TEST(Endpoint_Parse, NoEndpoint_IsRefusedByName) {
                                       "grpc:///path",
                                       "ftp://example.org",
                                       "grpc://example.org:65536",
+                                      "grpc://example.org:99999",
                                       "grpc://example.org:99999999999",
                                       "grpc://example.org:-1",
                                       "grpc://example.org:port",
