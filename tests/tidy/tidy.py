@@ -29,11 +29,14 @@ MAY_INCLUDE = {
     # The contract, the message structs and the memory transport are one module, sharingbus::transport.
     "transport": {"bus/base", "bus", "transport"},
     "transport/codec": {"bus/base", "bus", "transport", "proto"},
+    # What every adapter may use: one way to do TLS, and one to go through proxies.
+    "transport/tls": {"bus/base"},
+    "transport/proxy": {"bus/base", "bus", "transport", "transport/tls"},
     # The codec is no transport: it hands a byte transport the wire form of the messages that a connector speaks.
     "connector": {"bus/base", "bus", "transport", "transport/codec", "connector"},
 }
 TRANSPORT_COMMON = {"transport/memory", "transport/messages", "transport/detail", "transport/internal"}
-ADAPTER = {"bus/base", "bus", "transport", "transport/codec"}
+ADAPTER = {"bus/base", "bus", "transport", "transport/codec", "transport/tls"}
 SEES_EVERYTHING = ("cli", "tests", "examples", "bench")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

@@ -7,19 +7,21 @@
 
 #include <grpc/compression.h>
 #include <grpc/grpc.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/channel_pool.hpp"
 #include "transport/grpc/internal/client_link.hpp"
 #include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/tls_credentials.hpp"
 
 namespace sharingbus::transport {
 namespace {
 
 constexpr int kNever = 60 * 60 * 1000;
 
-grpc::ChannelArguments channel_arguments(const GrpcDialerOptions& options) {
+grpc::ChannelArguments channel_arguments(const Endpoint& endpoint, const GrpcDialerOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // or equal channels would share one connection
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -38,7 +40,30 @@ grpc::ChannelArguments channel_arguments(const GrpcDialerOptions& options) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kNever);
   arguments.SetMaxReceiveMessageSize(internal::to_int(options.max_receive_bytes));
   arguments.SetMaxSendMessageSize(-1);
+  if (options.connect_to) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, authority(endpoint));
+  if (endpoint.scheme == "grpcs") {
+    const std::string& name = options.tls.server_name;
+    if (!name.empty() || options.connect_to) {
+      arguments.SetSslTargetNameOverride(name.empty() ? endpoint.host : name);
+    }
+  }
   return arguments;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> credentials(const Endpoint& endpoint, const GrpcDialerOptions& options) {
+  if (endpoint.scheme == "grpcs") return internal::channel_credentials(options.tls);
+  return grpc::InsecureChannelCredentials();
+}
+
+/// Why no stream can ever be opened.
+std::optional<Error> unusable(const Endpoint& endpoint, const GrpcDialerOptions& options) {
+  if (endpoint.scheme != "grpc" && endpoint.scheme != "grpcs") {
+    return Error(errc::invalid_endpoint, to_string(endpoint) + ": this dialer serves the schemes grpc and grpcs only");
+  }
+  if (endpoint.scheme == "grpc") return std::nullopt;
+  const auto valid = options.tls.validate_for_dialer();
+  if (!valid) return Error(errc::invalid_argument, to_string(endpoint) + ": TLS: " + valid.error().message);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -57,17 +82,19 @@ Result<> GrpcDialerOptions::validate() const {
 
 struct GrpcDialer::State {
   State(const Endpoint& endpoint, GrpcDialerOptions options, TimerService& timers)
-      : shared(std::make_shared<internal::ClientLink::Shared>(to_string(endpoint), std::move(options.method), timers)),
-        pool(std::make_shared<internal::ChannelPool>("dns:///" + authority(endpoint), channel_arguments(options),
-                                                     options.max_streams_per_channel)) {
-    if (endpoint.scheme != "grpc") {
-      unusable = Error(errc::invalid_endpoint, shared->peer + ": this dialer serves the scheme grpc only");
-    }
+      : never(unusable(endpoint, options)),
+        shared(std::make_shared<internal::ClientLink::Shared>(to_string(endpoint), std::move(options.method),
+                                                              std::move(options.connect_failure), timers)) {
+    if (never) return;
+    pool = std::make_shared<internal::ChannelPool>("dns:///" + authority(options.connect_to.value_or(endpoint)),
+                                                   credentials(endpoint, options), channel_arguments(endpoint, options),
+                                                   options.max_streams_per_channel);
   }
 
+  const std::optional<Error> never;
   const std::shared_ptr<internal::ClientLink::Shared> shared;
-  const std::shared_ptr<internal::ChannelPool> pool;
-  std::optional<Error> unusable;
+  /// Null when there is a reason never to connect.
+  std::shared_ptr<internal::ChannelPool> pool;
   /// Last, so that its thread has ended before the rest goes.
   internal::Closer closer;
 };
@@ -85,8 +112,8 @@ std::shared_ptr<Link> GrpcDialer::open(StreamOptions options, std::string first_
   auto link = std::make_shared<internal::ClientLink>(state_->shared, std::move(options));
   if (state_->shared->links->add(link) != internal::LinkSet::Admission::admitted) {
     link->fail(Error(errc::closed, state_->shared->peer + ": the dialer is closed"));
-  } else if (state_->unusable) {
-    link->fail(*state_->unusable);
+  } else if (state_->never) {
+    link->fail(*state_->never);
   } else {
     link->launch(state_->pool->acquire(), std::move(first_frame));
   }
@@ -101,13 +128,14 @@ void GrpcDialer::close(std::function<void()> done) {
         state.shared->links->close(Error(errc::cancelled, state.shared->peer + ": the dialer was closed"),
                                    [ended] { ended->set_value(); });
         ended->get_future().wait();
-        state.pool->clear();
+        if (state.pool != nullptr) state.pool->clear();
       },
       std::move(done));
 }
 
 DialerStats GrpcDialer::stats() const {
   const internal::LinkSet& links = *state_->shared->links;
+  if (state_->pool == nullptr) return {0, links.size(), links.admitted(), 0};
   return {state_->pool->channels(), links.size(), links.admitted(), state_->pool->channels_made()};
 }
 

@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "bus/base/result.hpp"
 #include "bus/base/timer.hpp"
 #include "transport/dialer.hpp"
 #include "transport/endpoint.hpp"
+#include "transport/tls/tls_options.hpp"
 
 namespace sharingbus::transport {
 
@@ -26,6 +28,14 @@ struct GrpcDialerOptions {
   /// Memory guard for whole connections, above `StreamLimits::max_inbound_bytes`, which is the limit that names the
   /// size: nothing larger is ever buffered. Make it about twice the largest `max_inbound_bytes` of the streams.
   std::size_t max_receive_bytes = std::size_t{8} * 1024 * 1024;
+  /// For `grpcs`; `grpc` is plain.
+  TlsOptions tls;
+  /// Connections are made to this address instead of the endpoint's, which stays the name that the server is asked for
+  /// and that its certificate must have: the door of a `ConnectTunnel`. Scheme `tcp`.
+  std::optional<Endpoint> connect_to;
+  /// With `connect_to`: why connections from there on fail, if they do; it then is why the stream could not be opened.
+  /// Any thread.
+  std::function<Error()> connect_failure;
 
   /// `invalid_argument`, naming the field.
   [[nodiscard]] Result<> validate() const;
@@ -41,7 +51,7 @@ struct GrpcDialerOptions {
 /// Streams end with `connection_refused` as soon as connecting failed (the message has the address and gRPC's text),
 /// with `connect_timeout` when the server's headers do not come in time, `stream_closed` when the server ended the
 /// stream with OK, else with what the server's status maps to (README.md), its text kept. A scheme other than `grpc`
-/// ends every stream with `invalid_endpoint`.
+/// and `grpcs` ends every stream with `invalid_endpoint`, unusable TLS files with `invalid_argument`.
 ///
 /// Any thread. What arrives is decoded and published on gRPC's threads.
 class GrpcDialer final : public Dialer {

@@ -18,6 +18,7 @@
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/closer.hpp"
 #include "transport/grpc/internal/server_link.hpp"
+#include "transport/grpc/internal/tls_credentials.hpp"
 
 namespace sharingbus::transport {
 namespace {
@@ -139,8 +140,13 @@ Result<Endpoint> GrpcListener::listen() {
   const std::scoped_lock lock(state.mutex);
   if (state.closer.started()) return Error(errc::invalid_state, "the listener is closed");
   if (std::exchange(state.listen_called, true)) return Error(errc::invalid_state, "listen was called before");
-  if (state.endpoint.scheme != "grpc") {
-    return Error(errc::invalid_endpoint, to_string(state.endpoint) + ": this listener serves the scheme grpc only");
+  const bool tls = state.endpoint.scheme == "grpcs";
+  if (!tls && state.endpoint.scheme != "grpc") {
+    return Error(errc::invalid_endpoint,
+                 to_string(state.endpoint) + ": this listener serves the schemes grpc and grpcs only");
+  }
+  if (tls) {
+    if (const auto valid = state.options.tls.validate_for_listener(); !valid) return valid.error();
   }
   // Asked first, because gRPC says much on stderr and nothing to us.
   if (const auto free = internal::check_bind(state.endpoint); !free) return free.error();
@@ -148,7 +154,9 @@ Result<Endpoint> GrpcListener::listen() {
   grpc::ServerBuilder builder;
   add_arguments(builder, state.options);
   int port = 0;
-  builder.AddListeningPort(authority(state.endpoint), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(authority(state.endpoint),
+                           tls ? internal::server_credentials(state.options.tls) : grpc::InsecureServerCredentials(),
+                           &port);
   builder.RegisterCallbackGenericService(&state);
   state.server = builder.BuildAndStart();
   if (!state.server || port <= 0) {

@@ -12,6 +12,7 @@
 #include "bus/base/timer.hpp"
 #include "transport/endpoint.hpp"
 #include "transport/listener.hpp"
+#include "transport/tls/tls_options.hpp"
 
 namespace sharingbus::transport {
 
@@ -27,6 +28,8 @@ struct GrpcListenerOptions {
   /// dead: this is how a peer that vanished without a word is found.
   Duration keepalive_interval = std::chrono::seconds(30);
   Duration keepalive_timeout = std::chrono::seconds(10);
+  /// For `grpcs`; `grpc` is plain.
+  TlsOptions tls;
 
   /// `invalid_argument`, naming the field.
   [[nodiscard]] Result<> validate() const;
@@ -50,7 +53,8 @@ class GrpcListener final : public Listener {
   GrpcListener(const GrpcListener&) = delete;
   GrpcListener& operator=(const GrpcListener&) = delete;
 
-  /// May wait for the resolution of a host name. SO_REUSEPORT is off: an address in use is an error.
+  /// May wait for the resolution of a host name. SO_REUSEPORT is off: an address in use is an error. With `grpcs` the
+  /// TLS files are read: `invalid_argument` names the one that is unusable.
   Result<Endpoint> listen() override;
   [[nodiscard]] std::uint64_t id() const noexcept override;
   void stop_accepting() override;

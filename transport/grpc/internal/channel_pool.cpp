@@ -4,7 +4,6 @@
 #include <utility>
 
 #include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
 namespace sharingbus::transport::internal {
 
@@ -38,8 +37,12 @@ void ChannelPool::Lease::release() {
   pool->release(std::exchange(channel_, nullptr));
 }
 
-ChannelPool::ChannelPool(std::string target, grpc::ChannelArguments arguments, std::size_t max_streams)
-    : target_(std::move(target)), arguments_(std::move(arguments)), max_streams_(max_streams) {}
+ChannelPool::ChannelPool(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials,
+                         grpc::ChannelArguments arguments, std::size_t max_streams)
+    : target_(std::move(target)),
+      credentials_(std::move(credentials)),
+      arguments_(std::move(arguments)),
+      max_streams_(max_streams) {}
 
 ChannelPool::Lease ChannelPool::acquire() {
   std::vector<std::shared_ptr<Channel>> freed;
@@ -71,7 +74,7 @@ std::shared_ptr<ChannelPool::Channel> ChannelPool::find_room(std::vector<std::sh
 
 std::shared_ptr<ChannelPool::Channel> ChannelPool::make_channel() const {
   auto channel = std::make_shared<Channel>();
-  channel->connection = grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments_);
+  channel->connection = grpc::CreateCustomChannel(target_, credentials_, arguments_);
   channel->stub = std::make_unique<grpc::GenericStub>(channel->connection);
   channel->limit = max_streams_;
   return channel;

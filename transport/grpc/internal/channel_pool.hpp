@@ -9,6 +9,7 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 namespace sharingbus::transport::internal {
@@ -42,7 +43,8 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
     std::shared_ptr<Channel> channel_;
   };
 
-  ChannelPool(std::string target, grpc::ChannelArguments arguments, std::size_t max_streams);
+  ChannelPool(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials,
+              grpc::ChannelArguments arguments, std::size_t max_streams);
 
   /// A place on the channel with the most room; on a new one when all are at their limit or failed to connect.
   [[nodiscard]] Lease acquire();
@@ -74,6 +76,7 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   void mark_used(Channel& channel);
 
   const std::string target_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
   const std::size_t max_streams_;
   mutable std::mutex mutex_;

@@ -92,8 +92,16 @@ void ClientLink::OnDone(const grpc::Status& status) {
 }
 
 Error ClientLink::outcome(const grpc::Status& status) const {
+  // gRPC knows only that the connection was closed; whoever made it knows why.
+  const Error connecting =
+      status.error_code() == grpc::UNAVAILABLE && shared_->connect_failure ? shared_->connect_failure() : Error();
   const std::scoped_lock lock(mutex_);
   if (reason_) return *reason_;
+  if (connecting && !opened_) {
+    Error error = connecting;
+    error.message = shared_->peer + ": " + error.message;
+    return error;
+  }
   if (!status.ok()) return from_status(status, opened_, shared_->peer);
   return finishing_ ? Error{} : Error(errc::stream_closed, shared_->peer + " ended the stream");
 }

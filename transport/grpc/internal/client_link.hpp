@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,12 +22,18 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
  public:
   /// What all streams of a dialer share.
   struct Shared {
-    Shared(std::string peer_text, std::string method_path, TimerService& timer_service)
-        : peer(std::move(peer_text)), method(std::move(method_path)), timers(timer_service) {}
+    Shared(std::string peer_text, std::string method_path, std::function<Error()> why_no_connection,
+           TimerService& timer_service)
+        : peer(std::move(peer_text)),
+          method(std::move(method_path)),
+          connect_failure(std::move(why_no_connection)),
+          timers(timer_service) {}
 
     /// The endpoint as text.
     const std::string peer;
     const std::string method;
+    /// `GrpcDialerOptions::connect_failure`; may be null.
+    const std::function<Error()> connect_failure;
     TimerService& timers;
     const std::shared_ptr<LinkSet> links = std::make_shared<LinkSet>();
   };
