@@ -18,7 +18,11 @@ struct Scheme {
 };
 constexpr std::array kSchemes{Scheme{"grpc", "grpc", 50061}, Scheme{"grpcs", "grpcs", 443}, Scheme{"ws", "ws", 80},
                               Scheme{"http", "ws", 80},      Scheme{"wss", "wss", 443},     Scheme{"https", "wss", 443},
-                              Scheme{"memory", "memory", 0}};
+                              Scheme{"tcp", "tcp", 0},       Scheme{"memory", "memory", 0}};
+
+constexpr std::string_view kUnix = "unix:";
+/// What fits into a socket's address.
+constexpr std::size_t kMaxUnixPath = 107;
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())) != 0)
@@ -46,21 +50,41 @@ Error invalid(std::string_view text, std::string_view why) {
   return {errc::invalid_endpoint, "endpoint '" + std::string(text) + "': " + std::string(why)};
 }
 
+/// `path` is what stands behind `unix:`.
+Result<Endpoint> parse_unix(std::string_view text, std::string_view path) {
+  if (path.starts_with("//")) {
+    path.remove_prefix(2);
+    if (!path.starts_with('/')) return invalid(text, "expected unix:PATH or unix:///PATH");
+  }
+  while (path.starts_with("//"))
+    path.remove_prefix(1);
+  if (path.empty()) return invalid(text, "has no path");
+  if (path.size() > kMaxUnixPath) {
+    return invalid(text, "the path has " + std::to_string(path.size()) + " bytes, and a socket's at most 107");
+  }
+  if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return std::iscntrl(c) != 0; })) {
+    return invalid(text, "the path has control characters");
+  }
+  return Endpoint{"unix", std::string(path), 0};
+}
+
 }  // namespace
 
 std::string authority(const Endpoint& endpoint) {
+  if (endpoint.scheme == "unix") return endpoint.host;
   std::string text = endpoint.host.find(':') != std::string::npos ? "[" + endpoint.host + "]" : endpoint.host;
   if (endpoint.scheme != "memory") text += ":" + std::to_string(endpoint.port);
   return text;
 }
 
 std::string to_string(const Endpoint& endpoint) {
-  return endpoint.scheme + "://" + authority(endpoint);
+  return endpoint.scheme + (endpoint.scheme == "unix" ? ":" : "://") + authority(endpoint);
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
   const std::string_view input = trimmed(text);
   if (input.empty()) return invalid(text, "is empty");
+  if (lower(input.substr(0, kUnix.size())) == kUnix) return parse_unix(text, input.substr(kUnix.size()));
   const bool has_scheme = input.find("://") != std::string_view::npos;
   const std::string url_text = has_scheme ? std::string(input) : "grpc://" + std::string(input);
   const auto url = boost::urls::parse_uri(url_text);
@@ -92,6 +116,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), endpoint.port);
     if (error != std::errc() || end != digits.data() + digits.size()) return invalid(text, "port is not in 0..65535");
   }
+  if (scheme->name == "tcp" && (!url->has_port() || url->port().empty())) return invalid(text, "tcp needs a port");
   if (!has_scheme && endpoint.port == 443) endpoint.scheme = "grpcs";
   return endpoint;
 }

@@ -98,7 +98,7 @@ void Side::note(const BusEvent& event) {
     ++log.writables;
   } else if (const auto* closed = event.get_if<StreamClosed>()) {
     log.closed = *closed;
-  } else {
+  } else if (!expects_too || !expects_too(event)) {
     ADD_FAILURE() << "unexpected event " << event.type_name();
   }
   if (log.handle) {
@@ -119,6 +119,11 @@ TransportConformance::TransportConformance() : bell_(std::make_shared<Bell>()), 
 TransportConformance::~TransportConformance() = default;
 
 void TransportConformance::SetUp() {
+  // Named `Case/name_of_the_parameter`.
+  const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+  if (const auto why = transport_->cannot_show(test.substr(0, test.find('/')))) GTEST_SKIP() << *why;
+  for (Side* side : {&client, &server})
+    side->expects_too = [this](const BusEvent& event) { return transport_->publishes(event); };
   add_listener(listener_options(), endpoint_);
   add_dialer(endpoint_);
 }
@@ -205,6 +210,23 @@ Ends TransportConformance::open_ends(Dialer& from, StreamOptions options, Credit
   return {&dialled, accepted};
 }
 
+Ends TransportConformance::open_ends_at(const Listener& listener, Dialer& from, StreamOptions options, Credit credit) {
+  StreamLog& dialled = open(from, std::move(options));
+  StreamLog* accepted = nullptr;
+  const bool opened = wait_until([&] {
+    for (StreamLog* each : server.accepted) {
+      if (each->opened->listener == listener.id() && !each->closed) accepted = each;
+    }
+    return dialled.closed || (dialled.opened && accepted != nullptr);
+  });
+  if (!opened || dialled.closed) {
+    ADD_FAILURE() << "the stream did not open: " << dialled.ending();
+    return {};
+  }
+  accepted->link().grant(credit);
+  return {&dialled, accepted};
+}
+
 void TransportConformance::destroy_dialer(Dialer& which) {
   std::erase_if(dialers_, [&](const auto& each) { return each.get() == &which; });
 }
@@ -256,8 +278,8 @@ void TransportConformance::settle() {
   }
   if (barrier_.dialled == nullptr) {
     Endpoint at;
-    add_listener(listener_options(), at);
-    barrier_ = open_ends(add_dialer(at), stream_options(), kPlenty);
+    const Listener& listener = add_listener(listener_options(), at);
+    barrier_ = open_ends_at(listener, add_dialer(at), stream_options(), kPlenty);
     ASSERT_NE(barrier_.dialled, nullptr);
   }
   const std::size_t next = barrier_.accepted->frames.size() + 1;

@@ -36,6 +36,10 @@ class TransportUnderTest {
   virtual transport::Endpoint refused_endpoint() = 0;
   /// Where dialling neither succeeds nor fails; nothing when the transport cannot be kept waiting.
   virtual std::optional<transport::Endpoint> silent_endpoint() { return std::nullopt; }
+  /// Why this transport cannot show what the test named so asks for; nothing: it can.
+  virtual std::optional<std::string> cannot_show(const std::string& /*test*/) { return std::nullopt; }
+  /// Whether an event is the transport's own, beside those of the contract.
+  [[nodiscard]] virtual bool publishes(const BusEvent& /*event*/) const { return false; }
   /// True: nothing happens but in `run`, so that the suite needs no deadlines.
   [[nodiscard]] virtual bool by_hand() const { return false; }
   /// Does what can be done now, and returns how many steps that took. Only called when `by_hand`.
@@ -81,6 +85,8 @@ class Side {
   Side();
 
   SharingBus bus;
+  /// Events beside those of the contract that are no mistake.
+  std::function<bool(const BusEvent&)> expects_too;
   /// Accepted streams, in the order of their StreamOpened.
   std::vector<StreamLog*> accepted;
 
@@ -138,6 +144,10 @@ class TransportConformance : public testing::TestWithParam<TransportCase> {
   /// Dials, waits for both ends, and grants the accepted one `credit`. Ends are null when it failed.
   Ends open_ends(transport::Credit credit = kPlenty);
   Ends open_ends(transport::Dialer& from, transport::StreamOptions options, transport::Credit credit);
+  /// As `open_ends`, while others may still be accepted too, as where a socket's dialler left before that: the end at
+  /// `listener` counts.
+  Ends open_ends_at(const transport::Listener& listener, transport::Dialer& from, transport::StreamOptions options,
+                    transport::Credit credit);
   /// Destroys without closing first.
   void destroy_dialer(transport::Dialer& which);
   void destroy_listener(transport::Listener& which);

@@ -38,6 +38,8 @@ class Sample(unittest.TestCase):
         self.assert_allowed("bus/event.hpp", '"bus/base/result.hpp"')
         self.assert_allowed("transport/memory/memory.cpp", '"transport/link.hpp"')
         self.assert_allowed("transport/grpc/dialer.cpp", '"transport/codec/connector.hpp"')
+        self.assert_allowed("transport/uds/dialer.cpp", '"transport/byte_stream/internal/link.hpp"')
+        self.assert_forbidden("connector/runner.cpp", '"transport/byte_stream/internal/link.hpp"')
         self.assert_allowed("connector/runner.cpp", '"transport/codec/connector.hpp"')
         self.assert_allowed("connector/gateway/gateway.cpp", '"transport/messages/register.hpp"')
         self.assert_allowed("cli/main.cpp", '"transport/grpc/dialer.hpp"')

@@ -25,6 +25,14 @@ TEST(Endpoint_Parse, EverySpelling_GivesSchemeHostAndPort) {
       {"wss://example.org", {"wss", "example.org", 443}},
       {"https://example.org:8443", {"wss", "example.org", 8443}},
       {"memory://name", {"memory", "name", 0}},
+      {"tcp://127.0.0.1:5000", {"tcp", "127.0.0.1", 5000}},
+      {"tcp://127.0.0.1:0", {"tcp", "127.0.0.1", 0}},
+      {"TCP://[::1]:7", {"tcp", "::1", 7}},
+      {"unix:/run/my service.sock", {"unix", "/run/my service.sock", 0}},
+      {"unix:///run/x.sock", {"unix", "/run/x.sock", 0}},
+      {" UNIX:x.sock ", {"unix", "x.sock", 0}},
+      {"unix:////x", {"unix", "/x", 0}},
+      {"unix:/a%20b?c#d", {"unix", "/a%20b?c#d", 0}},
       {"localhost", {"grpc", "localhost", 50061}},
       {"localhost:50061", {"grpc", "localhost", 50061}},
       {"example.org:443", {"grpcs", "example.org", 443}},
@@ -72,6 +80,13 @@ TEST(Endpoint_Parse, NoEndpoint_IsRefusedByName) {
                                       "grpc://[v1.x]:1",
                                       "memory://",
                                       "memory://name:5",
+                                      "tcp://host",
+                                      "tcp://host:",
+                                      "tcp://:5",
+                                      "unix:",
+                                      "unix://",
+                                      "unix://host/path",
+                                      "unix:/a\nb",
                                       "a:b:c"}) {
     const auto endpoint = parse_endpoint(text);
     ASSERT_FALSE(endpoint.has_value()) << text << " gave " << to_string(*endpoint);
@@ -79,6 +94,17 @@ TEST(Endpoint_Parse, NoEndpoint_IsRefusedByName) {
     EXPECT_NE(endpoint.error().message.find("'" + std::string(text) + "'"), std::string::npos)
         << endpoint.error().message;
   }
+}
+
+TEST(Endpoint_Parse, UnixPath_HasAtMost107Bytes) {
+  const std::string longest = "/" + std::string(106, 'x');
+  const auto fits = parse_endpoint("unix:" + longest);
+  ASSERT_TRUE(fits.has_value()) << to_string(fits.error());
+  EXPECT_EQ(fits->host, longest);
+  const auto longer = parse_endpoint("unix:" + longest + "x");
+  ASSERT_FALSE(longer.has_value());
+  EXPECT_TRUE(longer.error().is(errc::invalid_endpoint));
+  EXPECT_NE(longer.error().message.find("108 bytes"), std::string::npos) << longer.error().message;
 }
 
 TEST(Endpoint_Parse, BytesThatAreNoText_AreRefused) {
@@ -94,7 +120,8 @@ TEST(Endpoint_Parse, BytesThatAreNoText_AreRefused) {
 TEST(Endpoint_Text, ReadsBack) {
   for (const Endpoint& endpoint :
        {Endpoint{"grpc", "example.org", 443}, Endpoint{"grpcs", "::1", 1}, Endpoint{"ws", "10.0.0.1", 80},
-        Endpoint{"wss", "fe80::1", 0}, Endpoint{"memory", "name", 0}}) {
+        Endpoint{"wss", "fe80::1", 0}, Endpoint{"memory", "name", 0}, Endpoint{"tcp", "::1", 5},
+        Endpoint{"unix", "/run/x.sock", 0}, Endpoint{"unix", "relative", 0}}) {
     const auto again = parse_endpoint(to_string(endpoint));
     ASSERT_TRUE(again.has_value()) << to_string(again.error());
     EXPECT_EQ(*again, endpoint) << to_string(endpoint);
@@ -106,6 +133,7 @@ TEST(Endpoint_Text, BracketsForIpv6AndNoPortForMemory) {
   EXPECT_EQ(to_string(Endpoint{"grpc", "::1", 50061}), "grpc://[::1]:50061");
   EXPECT_EQ(authority({"ws", "example.org", 0}), "example.org:0");
   EXPECT_EQ(to_string(Endpoint{"memory", "name", 0}), "memory://name");
+  EXPECT_EQ(to_string(Endpoint{"unix", "/run/x.sock", 0}), "unix:/run/x.sock");
 }
 
 }  // namespace

@@ -134,11 +134,16 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
   struct Connection {
     Connection(std::uint64_t number, Strand strand, Socket socket)
         : id(number), resolver(strand), inside(std::move(socket)), outside(std::move(strand)) {}
-    /// Whatever is being waited for ends with an error.
-    void cancel() {
+    /// Whatever is being waited for on the way to the target ends with an error. Who is inside sees nothing yet, so that
+    /// the reason is known by the time that he does.
+    void cancel_outside() {
+      cancelled = true;
       resolver.cancel();
-      close_socket(inside);
       close_socket(secure ? secure->next_layer() : outside);
+    }
+    void cancel() {
+      cancel_outside();
+      close_socket(inside);
     }
     const std::uint64_t id;
     Resolver resolver;
@@ -147,6 +152,7 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
     /// Outlives the stream.
     TlsContext::Ptr context;
     std::optional<SecureSocket> secure;
+    bool cancelled = false;
     bool connected = false;
     bool timed_out = false;
   };
@@ -228,6 +234,8 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
     const auto [resolve_error, found] =
         co_await connection.resolver.async_resolve(proxy.host, std::to_string(proxy.port), kAwait);
     if (resolve_error) co_return unreachable(resolve_error.message());
+    // Connecting opens the socket, so nothing would be left of a cancellation that came while the answer was on its way.
+    if (connection.cancelled) co_return unreachable("cancelled");
     const auto [connect_error, endpoint] = co_await asio::async_connect(connection.outside, found, kAwait);
     if (connect_error) co_return unreachable(connect_error.message());
     boost::system::error_code ignored;
@@ -255,7 +263,7 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
     for (Connection* connection : connections_) {
       if (connection->id != id || connection->connected) continue;
       connection->timed_out = true;
-      connection->cancel();
+      connection->cancel_outside();
     }
   }
 
