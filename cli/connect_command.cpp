@@ -1,11 +1,11 @@
-#include <unistd.h>
-
 #include <atomic>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <csignal>
 #include <iostream>
+#include <unistd.h>
 #include <utility>
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
 #include "cli/builtin_connectors.hpp"
 #include "cli/command.hpp"
@@ -32,7 +32,9 @@ class ConnectCommand final : public Command {
     app_.add_option("--tenant", registration_.tenant, "Tenant of the address")->capture_default_str();
     app_.add_option("--instance", instance_, "Instance of the address; with --instances, followed by -1, -2, …")
         ->capture_default_str();
-    app_.add_option("--instances", instances_, "How many connectors")->check(CLI::Range(1, 100'000))->capture_default_str();
+    app_.add_option("--instances", instances_, "How many connectors")
+        ->check(CLI::Range(1, 100'000))
+        ->capture_default_str();
     app_.add_option("--auth-token", registration_.auth_token, "JWT to register with");
     app_.add_option("--display-name", registration_.display_name, "Shown by the gateway");
     app_.add_option("--tags", registration_.tags, "Shown by the gateway")->delimiter(',');
@@ -69,22 +71,24 @@ class ConnectCommand final : public Command {
     add_duration(app_, "--reconnect-delay", options_.reconnect_delay, "First wait before another attempt");
     add_duration(app_, "--max-backoff", options_.max_backoff, "Longest wait before another attempt");
     add_duration(app_, "--reconnect-jitter", options_.reconnect_jitter, "Spread of the waits; 0s for none");
-    add_choice<JitterMode>(app_, "--jitter-mode", options_.jitter_mode,
-                           {{"additive", JitterMode::additive},
-                            {"equal", JitterMode::equal},
-                            {"decorrelated", JitterMode::decorrelated}},
-                           "How waits are spread");
+    add_choice<JitterMode>(
+        app_, "--jitter-mode", options_.jitter_mode,
+        {{"additive", JitterMode::additive}, {"equal", JitterMode::equal}, {"decorrelated", JitterMode::decorrelated}},
+        "How waits are spread");
     app_.add_option("--max-concurrent-requests", options_.max_concurrent_requests, "Handlers of one connector at once")
         ->check(CLI::Range(0, static_cast<int>(connector::kMostRequests)))
         ->capture_default_str();
     app_.add_option("--max-waiting-requests", options_.max_waiting_requests, "Requests of one connector that may wait")
         ->check(CLI::Range(1, static_cast<int>(connector::kMostRequests)))
         ->capture_default_str();
+    add_duration(app_, "--request-timeout", options_.request_timeout,
+                 "What a request may take; 0s: as long as it likes");
     add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to the gateway",
                  Zero::refused);
     add_duration(app_, "--heartbeat-timeout", options_.heartbeat_timeout, "Without an answer for longer: reconnect",
                  Zero::refused);
-    add_duration(app_, "--minimum-stream-life", options_.minimum_stream_life, "A stream that lived less keeps the backoff");
+    add_duration(app_, "--minimum-stream-life", options_.minimum_stream_life,
+                 "A stream that lived less keeps the backoff");
     add_duration(app_, "--drain", options_.drain, "What running requests get at shutdown");
     app_.add_option("--max-message-bytes", options_.limits.max_inbound_bytes, "Largest message that is accepted")
         ->check(CLI::Range(1, kMostMessageBytes))

@@ -25,6 +25,8 @@ class GatewayCommand final : public Command {
  public:
   explicit GatewayCommand(CLI::App& program)
       : app_(*program.add_subcommand("gateway", "The server that connectors register with")) {
+    // Old connectors send all their task types at once.
+    options_.max_register_bytes = std::size_t{8} * 1024 * 1024;
     app_.add_option("--grpc", grpc_, "Address to serve gRPC on; port 0 is any free one")->capture_default_str();
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to connectors");
     add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to a connector",
@@ -42,6 +44,9 @@ class GatewayCommand final : public Command {
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     app_.add_option("--max-message-bytes", max_message_bytes_, "Largest message that is accepted")
+        ->check(CLI::Range(1, kMostMessageBytes))
+        ->capture_default_str();
+    app_.add_option("--max-register-bytes", options_.max_register_bytes, "Largest registration that is accepted")
         ->check(CLI::Range(1, kMostMessageBytes))
         ->capture_default_str();
     app_.add_option("--log-level", log_level_, "Least level that is logged")

@@ -13,6 +13,7 @@ if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)  # 0.7 has only the bare name
 endif()
 find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(nlohmann_json 3.11 CONFIG REQUIRED)
 find_package(concurrentqueue REQUIRED)
 find_package(readerwriterqueue REQUIRED)
 

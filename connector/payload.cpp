@@ -9,6 +9,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "connector/internal/msgpack.hpp"
 #include "transport/codec/utf8.hpp"
 
 namespace sharingbus::connector {
@@ -16,16 +17,16 @@ namespace {
 
 namespace json = boost::json;
 
-Result<json::value> parse(std::string_view text) {
+Result<json::value> parse(std::string_view text, std::size_t max_depth) {
   json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = max_depth;
   json::error_code code;
   json::value value = json::parse(text, code, {}, options);
   if (code) return Error(errc::deserialization_failed, "payload is not JSON: " + code.message());
   return value;
 }
 
-Result<json::value> parse_lines(std::string_view text) {
+Result<json::value> parse_lines(std::string_view text, std::size_t max_depth) {
   json::array lines;
   std::size_t number = 0;
   while (!text.empty()) {
@@ -34,13 +35,17 @@ Result<json::value> parse_lines(std::string_view text) {
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    auto value = parse(line);
+    auto value = parse(line, max_depth);
     if (!value) {
       return Error(errc::deserialization_failed, "line " + std::to_string(number) + ": " + value.error().message);
     }
     lines.push_back(std::move(*value));
   }
   return json::value(std::move(lines));
+}
+
+Error unsupported(PayloadEncoding encoding) {
+  return {errc::unsupported_encoding, "Encoding " + encoding_name(encoding) + " not yet implemented"};
 }
 
 /// What in `value` JSON can not say; null when it can say all of it.
@@ -50,7 +55,8 @@ const char* unencodable(const json::value& value, int depth) {
   if (const auto* number = value.if_double()) return std::isfinite(*number) ? nullptr : "a number is not finite";
   const char* what = nullptr;
   if (const auto* array = value.if_array()) {
-    for (auto it = array->begin(); it != array->end() && what == nullptr; ++it) what = unencodable(*it, depth + 1);
+    for (auto it = array->begin(); it != array->end() && what == nullptr; ++it)
+      what = unencodable(*it, depth + 1);
   } else if (const auto* object = value.if_object()) {
     for (auto it = object->begin(); it != object->end() && what == nullptr; ++it) {
       what = transport::is_valid_utf8(it->key()) ? unencodable(it->value(), depth + 1) : "a key is not UTF-8";
@@ -63,25 +69,41 @@ const char* unencodable(const json::value& value, int depth) {
 
 std::string encoding_name(PayloadEncoding encoding) {
   switch (encoding) {
-    case PayloadEncoding::unspecified: return "Unspecified";
-    case PayloadEncoding::json: return "Json";
-    case PayloadEncoding::raw_bytes: return "RawBytes";
-    case PayloadEncoding::arrow_ipc: return "ArrowIpc";
-    case PayloadEncoding::json_lines: return "JsonLines";
-    case PayloadEncoding::protobuf: return "Protobuf";
-    case PayloadEncoding::msgpack: return "Msgpack";
-    case PayloadEncoding::parquet: return "Parquet";
+    case PayloadEncoding::unspecified:
+      return "Unspecified";
+    case PayloadEncoding::json:
+      return "Json";
+    case PayloadEncoding::raw_bytes:
+      return "RawBytes";
+    case PayloadEncoding::arrow_ipc:
+      return "ArrowIpc";
+    case PayloadEncoding::json_lines:
+      return "JsonLines";
+    case PayloadEncoding::protobuf:
+      return "Protobuf";
+    case PayloadEncoding::msgpack:
+      return "Msgpack";
+    case PayloadEncoding::parquet:
+      return "Parquet";
   }
   return std::to_string(static_cast<int>(encoding));
 }
 
-Result<json::value> to_json(const Payload& payload) {
+Result<json::value> to_json(const Payload& payload, const PayloadLimits& limits) {
+  if (payload.bytes.size() > limits.max_bytes) {
+    return Error(errc::message_too_large, "payload of " + std::to_string(payload.bytes.size()) +
+                                              " bytes exceeds the limit of " + std::to_string(limits.max_bytes));
+  }
   switch (payload.encoding) {
     case PayloadEncoding::json:
-    case PayloadEncoding::raw_bytes: return parse(payload.bytes);
-    case PayloadEncoding::json_lines: return parse_lines(payload.bytes);
+    case PayloadEncoding::raw_bytes:
+      return parse(payload.bytes, limits.max_depth);
+    case PayloadEncoding::json_lines:
+      return parse_lines(payload.bytes, limits.max_depth);
+    case PayloadEncoding::msgpack:
+      return internal::from_msgpack(payload.bytes, limits.max_depth);
     default:
-      return Error(errc::unsupported_encoding, "Encoding " + encoding_name(payload.encoding) + " not yet implemented");
+      return unsupported(payload.encoding);
   }
 }
 
@@ -89,11 +111,31 @@ Payload from_json(const json::value& value) {
   return {PayloadEncoding::json, json::serialize(value)};
 }
 
-Result<Payload> encode_json(const json::value& value) {
+Result<Payload> encode(const json::value& value, PayloadEncoding encoding) {
   if (const char* what = unencodable(value, 0)) {
     return Error(errc::serialization_failed, std::string("result is not JSON: ") + what);
   }
-  return from_json(value);
+  switch (encoding) {
+    case PayloadEncoding::json:
+    case PayloadEncoding::raw_bytes:
+      return Payload{encoding, json::serialize(value)};
+    case PayloadEncoding::msgpack:
+      return Payload{encoding, internal::to_msgpack(value)};
+    case PayloadEncoding::json_lines:
+      break;
+    default:
+      return unsupported(encoding);
+  }
+  const json::array* lines = value.if_array();
+  if (lines == nullptr) return Error(errc::serialization_failed, "result is no array, which JSON lines are made of");
+  Payload payload{encoding, {}};
+  for (const json::value& line : *lines)
+    payload.bytes += json::serialize(line) + '\n';
+  return payload;
+}
+
+Result<Payload> encode_json(const json::value& value) {
+  return encode(value, PayloadEncoding::json);
 }
 
 std::string display_text(const Error& error) {

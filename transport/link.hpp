@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bus/base/error.hpp"
+#include "bus/base/timer.hpp"
 #include "bus/base/uuid.hpp"
 #include "bus/event.hpp"
 
@@ -101,6 +102,8 @@ struct StreamClosed {
   Error error;
   std::string peer;
   LinkStats stats;
+  /// How long the peer asked not to be dialled again; 0: it did not.
+  Duration retry_after{};
 };
 
 }  // namespace sharingbus::transport

@@ -59,7 +59,8 @@ Result<> StreamPublisher::frame(std::string_view bytes) {
   frames_received_.fetch_add(1, std::memory_order_relaxed);
   bytes_received_.fetch_add(bytes.size(), std::memory_order_relaxed);
   credit_.fetch_sub(decoded->frame_class == FrameClass::request ? pack(1, 0) : pack(0, 1), std::memory_order_acq_rel);
-  if (!options_.publisher.publish(std::move(decoded->event)).accepted()) return Error(errc::closed, "the bus is closed");
+  if (!options_.publisher.publish(std::move(decoded->event)).accepted())
+    return Error(errc::closed, "the bus is closed");
   return {};
 }
 
@@ -67,8 +68,8 @@ void StreamPublisher::writable() {
   publish(StreamWritable{});
 }
 
-void StreamPublisher::closed(Error error) {
-  publish(StreamClosed{std::move(error), peer_, stats()});
+void StreamPublisher::closed(Error error, Duration retry_after) {
+  publish(StreamClosed{std::move(error), peer_, stats(), retry_after});
 }
 
 bool StreamPublisher::grant(Credit credit) noexcept {

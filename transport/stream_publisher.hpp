@@ -32,7 +32,7 @@ class StreamPublisher {
   /// Publishes `StreamWritable`.
   void writable();
   /// Publishes `StreamClosed`; once, as the last.
-  void closed(Error error);
+  void closed(Error error, Duration retry_after = Duration::zero());
 
   /// Adds credit. True when reading was paused for want of it and may go on: the caller then resumes.
   [[nodiscard]] bool grant(Credit credit) noexcept;

@@ -32,6 +32,10 @@ void Gateway::execute(std::string address, ExecuteCall call, ExecuteCallback cal
   core_->execute(std::move(address), std::move(call), std::move(callback));
 }
 
+bool Gateway::ask_to_reconnect(const std::string& address) {
+  return core_->ask_to_reconnect(address);
+}
+
 std::vector<SessionInfo> Gateway::sessions() const {
   return core_->sessions();
 }

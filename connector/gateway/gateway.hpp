@@ -39,8 +39,9 @@ struct ExecuteCall {
   Payload payload{};
   /// Nothing: the connector as a whole.
   std::optional<std::string> capability{};
-  /// Goes along; `connector_arn` is set by the gateway. A `session_id` becomes the `native_session_id` of the request's
-  /// events, and with a `scroll_id` beside it `SessionRegistered` is published first.
+  /// Goes along; `connector_arn` and `timeout_ms` (what is left of `timeout`) are set by the gateway. A `session_id`
+  /// becomes the `native_session_id` of the request's events, and with a `scroll_id` beside it `SessionRegistered` is
+  /// published first.
   Context context{};
   /// From the call to its answer. Must be above 0.
   Duration timeout = std::chrono::seconds(30);
@@ -131,14 +132,19 @@ class Gateway {
   /// logged and goes no further.
   void execute(std::string address, ExecuteCall call, ExecuteCallback callback);
 
+  /// Asks a connector to open a new stream in place of its present one, as a load balancer's other end might want.
+  /// Requests that are pending then are still answered on the old one. False: no such connector.
+  bool ask_to_reconnect(const std::string& address);
+
   /// Registered connectors, by address.
   [[nodiscard]] std::vector<SessionInfo> sessions() const;
   [[nodiscard]] std::size_t session_count() const;
   [[nodiscard]] boost::asio::any_io_executor get_executor() const;
 
-  /// Refuses new streams and requests, waits up to `drain` for the pending requests and then for the streams to end in
-  /// good order, cancels what is left, and calls `done` on the executor when every session, listener, timer and
-  /// callback is gone. Idempotent: every `done` is called, and the earliest end of a drain counts.
+  /// Refuses new streams and requests, asks the connectors to go elsewhere, waits up to `drain` for the pending
+  /// requests and then for the streams to end in good order, cancels what is left, and calls `done` on the executor
+  /// when every session, listener, timer and callback is gone. Idempotent: every `done` is called, and the earliest end
+  /// of a drain counts.
   void close(Duration drain, std::function<void()> done);
 
  private:

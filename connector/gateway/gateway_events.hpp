@@ -45,8 +45,17 @@ struct ConnectorDisconnected {
   Error error;
 };
 
-/// A request is on its way to its connector; exactly one `RequestCompleted` follows. Requests that were refused before
-/// that (no such connector, too many pending) have neither.
+/// A request never went out: no such connector, a limit, a deadline that had passed. Its caller is told the same.
+struct RequestRefused {
+  static constexpr std::string_view event_name = "gateway.request_refused";
+  static constexpr EventKind event_kind = EventKind::response;
+  std::string request_id;
+  std::string address;
+  Error error;
+};
+
+/// A request is on its way to its connector; exactly one `RequestCompleted` follows. Those that were refused before
+/// that have neither, but `RequestRefused`.
 struct RequestDispatched {
   static constexpr std::string_view event_name = "gateway.request_dispatched";
   static constexpr EventKind event_kind = EventKind::request;

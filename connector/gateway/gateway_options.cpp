@@ -23,6 +23,9 @@ Result<> GatewayOptions::validate() const {
     return invalid("duplicates", "replace_old or refuse_new");
   }
   if (max_sessions == 0) return invalid("max_sessions", "at least 1");
+  if (max_registrations_per_tenant == 0) return invalid("max_registrations_per_tenant", "at least 1");
+  if (max_register_bytes == 0) return invalid("max_register_bytes", "at least 1");
+  if (max_pending == 0) return invalid("max_pending", "at least 1");
   if (max_pending_per_session == 0) return invalid("max_pending_per_session", "at least 1");
   if (max_invokes_per_session == 0) return invalid("max_invokes_per_session", "at least 1");
   if (window.requests == 0) return invalid("window.requests", "at least 1");

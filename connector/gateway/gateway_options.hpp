@@ -12,7 +12,8 @@ namespace sharingbus::connector {
 
 /// What happens when a connector registers with an identity that is registered already.
 enum class DuplicatePolicy : std::uint8_t {
-  /// The newer stream takes over; the older one is ended. A connector that lost its network is back at once.
+  /// The newer stream takes over; the older one is ended, at once, or, if it had been asked to reconnect, when its
+  /// pending requests are answered. A connector that lost its network is back at once.
   replace_old,
   /// The newer one is answered `success = false` and its stream ended.
   refuse_new,
@@ -31,6 +32,12 @@ struct GatewayOptions {
   DuplicatePolicy duplicates = DuplicatePolicy::replace_old;
   /// Streams, registered or not yet; those beyond are refused.
   std::size_t max_sessions = 16'384;
+  /// Registered connectors of one tenant; the next is refused.
+  std::size_t max_registrations_per_tenant = 16'384;
+  /// Bytes that a stream may send before it is registered, its register request included; nothing else is read.
+  std::size_t max_register_bytes = 1024 * 1024;
+  /// Requests that all connectors together may have unanswered.
+  std::size_t max_pending = 262'144;
   /// Requests that one connector may have unanswered, those that wait for room on its stream included.
   std::size_t max_pending_per_session = 4096;
   /// InvokeRequests of one connector that may be under way; those beyond are answered with a failure.

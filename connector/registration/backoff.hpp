@@ -35,12 +35,14 @@ class Backoff {
 
   /// The wait in ms before attempt `attempt` (from 1).
   std::uint64_t delay_ms(std::uint64_t attempt);
+  /// `delay` after what a peer asked for, which is never more than the cap.
+  [[nodiscard]] std::uint64_t at_least_ms(std::uint64_t delay, std::uint64_t asked) const noexcept;
   /// With the attempts: `decorrelated` starts over.
   void reset() noexcept { previous_ms_ = 0; }
 
  private:
-  const BackoffOptions options_;
-  const Random random_;
+  BackoffOptions options_;
+  Random random_;
   std::uint64_t previous_ms_ = 0;
 };
 

@@ -108,4 +108,14 @@ struct ExecuteFinished {
   std::string error;
 };
 
+/// A handler returned after its request had been answered: cancelled at its deadline or at the end of the drain. What
+/// it gave is dropped.
+struct ExecuteLate {
+  static constexpr std::string_view event_name = "execute.late";
+  static constexpr EventKind event_kind = EventKind::response;
+  std::string request_id;
+  /// From its permit to its return.
+  Duration duration{};
+};
+
 }  // namespace sharingbus::connector

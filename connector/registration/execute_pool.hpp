@@ -1,13 +1,18 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+
+#include <boost/asio/any_io_executor.hpp>
 
 #include "bus/base/timer.hpp"
 #include "connector/connector.hpp"
@@ -15,49 +20,80 @@
 
 namespace sharingbus::connector {
 
-/// Runs a connector's handlers under a concurrency limit; the rest wait in a bounded line, in order. Handlers run on
-/// `handlers`, each on a strand of its own; everything else, the hooks included, happens on `owner`, a strand or a
-/// single-threaded executor, from which all functions must be called.
+/// Runs a connector's handlers under a concurrency limit; the rest wait in a bounded line, in order. Requests have a
+/// deadline, from their arrival: one that waits then is answered as failed and never run, one that runs is answered as
+/// failed and its handler cancelled; what the handler gives afterwards is dropped.
+///
+/// A registration has one pool, whose requests belong to the stream that they came on. Handlers run on `handlers`, each
+/// on a strand of its own; everything else, the hooks included, happens on `owner`, a strand or a single-threaded
+/// executor, from which all functions must be called.
 class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
  public:
+  /// Names a stream; the link's id.
+  using StreamId = std::uint64_t;
+
   struct Limits {
     std::size_t running = 100;
+    /// Of one stream.
     std::size_t waiting = 1024;
+    /// Deadline of a request whose context has no `timeout_ms`; 0: none.
+    Duration timeout{};
   };
   /// Called on `owner`. They may call back into the pool, and must not throw.
   struct Hooks {
     /// The request got its permit.
     std::function<void(const std::string& request_id, std::size_t bytes)> started;
-    /// It is done, whatever came of it. `answerable` is false when `cancel_all` took its stream away.
-    std::function<void(transport::messages::ExecuteResponse, Duration, bool answerable)> finished;
-    /// A cancelled handler that was answered before has returned: its place is free.
-    std::function<void()> freed;
+    /// It is done, whatever came of it. `answerable` is false when `cancel` took its stream away.
+    std::function<void(StreamId, transport::messages::ExecuteResponse, Duration, bool answerable)> finished;
+    /// A cancelled handler that was answered before has returned: its place is free, its result is dropped.
+    std::function<void(const std::string& request_id, Duration)> late;
   };
 
   ExecutePool(boost::asio::any_io_executor owner, boost::asio::any_io_executor handlers,
               std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks);
 
-  /// Runs it now or later. A request that finds the line full, or a draining pool, is answered as failed at once.
-  void submit(transport::messages::ExecuteRequest request);
+  /// Runs it now or later. A request that finds the line full, or a draining stream, is answered as failed at once.
+  void submit(transport::messages::ExecuteRequest request, StreamId stream);
   /// What waits is answered as failed, and so is what still comes; what runs goes on.
-  void drain();
+  void drain(StreamId stream);
   /// Cancels what runs. With `answer`, each is answered as failed at once; without, what waits is forgotten too and
   /// nothing is answered: the stream is gone.
-  void cancel_all(bool answer);
-  /// After `cancel_all`, for a new stream.
-  void reopen() noexcept { draining_ = false; }
-  /// Requests that could be taken now.
-  [[nodiscard]] std::size_t room() const noexcept;
-  /// Running and waiting, on the present stream.
-  [[nodiscard]] std::size_t in_flight() const noexcept { return answerable_ + waiting_.size(); }
-  /// Handlers that have not returned yet, of earlier streams too.
+  void cancel(StreamId stream, bool answer);
+  /// Answers what has reached its deadline.
+  void expire();
+  /// When `expire` is due next, if ever.
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  /// Requests that one stream may have here.
+  [[nodiscard]] std::size_t capacity() const noexcept { return limits_.running + limits_.waiting; }
+  /// Running and waiting, of this stream.
+  [[nodiscard]] std::size_t in_flight(StreamId stream) const;
+  /// Handlers that still run though nobody waits for them any more; each holds a permit.
+  [[nodiscard]] std::size_t lingering() const noexcept { return running_.size() - answerable_; }
+  /// Handlers that have not returned yet, of all streams.
   [[nodiscard]] std::size_t running() const noexcept { return running_.size(); }
 
  private:
   struct Running;
-  void run(transport::messages::ExecuteRequest request);
+  struct Waiting {
+    transport::messages::ExecuteRequest request;
+    StreamId stream;
+    TimePoint arrived;
+    std::optional<TimePoint> deadline;
+  };
+  struct Stream {
+    std::size_t in_flight = 0;
+    bool draining = false;
+  };
+  [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request) const;
+  void run(Waiting next);
   void complete(const std::shared_ptr<Running>& running, std::exception_ptr exception, Result<Payload> result);
-  void answer_failed(std::string request_id, const Error& error);
+  void answer_failed(std::string request_id, StreamId stream, const Error& error, Duration duration = {});
+  /// Nobody waits for it any more.
+  void give_up(Running& running);
+  void cancel_handler(const std::shared_ptr<Running>& running);
+  template <class Which>
+  void answer_waiting(Which which, const Error& error);
   void run_next();
 
   const boost::asio::any_io_executor owner_;
@@ -68,9 +104,11 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
   const Hooks hooks_;
   /// Everything that has not returned, of earlier streams too: they keep their permits.
   std::set<std::shared_ptr<Running>> running_;
-  std::deque<transport::messages::ExecuteRequest> waiting_;
+  std::deque<Waiting> waiting_;
+  std::map<StreamId, Stream> streams_;
+  /// Of all that run or wait and have one.
+  std::multiset<TimePoint> deadlines_;
   std::size_t answerable_ = 0;
-  bool draining_ = false;
 };
 
 /// An ExecuteResponse as the protocol wants it: failures carry the error's text and a JSON body. (§5.5.)

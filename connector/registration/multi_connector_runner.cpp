@@ -1,10 +1,11 @@
 #include "connector/registration/multi_connector_runner.hpp"
 
-#include <algorithm>
-#include <boost/asio/post.hpp>
+#include <list>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
+
+#include <boost/asio/post.hpp>
 
 #include "connector/registration/registration_runner.hpp"
 
@@ -57,6 +58,8 @@ bool ShutdownHandle::signalled() const {
 
 class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
  public:
+  using Callback = std::function<void(Error)>;
+
   State(asio::any_io_executor run_on, SharingBus& bus, TimerService& timers, transport::Dialer& dialer,
         RunnerOptions options)
       : executor(std::move(run_on)),
@@ -71,25 +74,94 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
   const std::shared_ptr<ShutdownHandle::Signal> signal;
 
   Result<> add(Registration registration) {
-    if (registration.connector == nullptr) return Error(errc::invalid_argument, "registration has no connector");
     const std::scoped_lock lock(mutex_);
     if (running_) return Error(errc::already_running, "registrations can not be added while running");
-    const Address key = registration.key();
-    if (find(key) != entries_.end()) {
-      return Error(errc::invalid_argument, "duplicate registration " + to_string(key));
-    }
-    entries_.push_back({key, std::move(registration), nullptr, std::nullopt});
+    const auto added = insert(std::move(registration));
+    if (!added) return added.error();
     return {};
+  }
+
+  Result<> add_running(Registration registration) {
+    EntryPtr entry;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!running_) return Error(errc::invalid_state, "the runner is not running");
+      if (signal->raised()) return Error(errc::closed, "the runner is shutting down");
+      auto added = insert(std::move(registration));
+      if (!added) return added.error();
+      entry = std::move(*added);
+      if (!make_runner(*entry)) {
+        const Error why = *entry->ended;
+        forget(*entry);
+        return why;
+      }
+      ++left_;
+    }
+    start(entry);
+    // A signal between the check above and now.
+    if (signal->raised()) entry->runner->shutdown();
+    return {};
+  }
+
+  void remove(const Address& key, Callback done) {
+    std::shared_ptr<RegistrationRunner> runner;
+    std::vector<Callback> waiting;
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto found = by_key_.find(key);
+      if (found == by_key_.end()) return post(std::move(done), not_found(key));
+      const EntryPtr entry = *found->second;
+      if (entry->active) {
+        entry->removing = true;
+        if (done) entry->removals.push_back(std::move(done));
+        runner = entry->runner;
+      } else {
+        waiting.swap(entry->waiting);
+        forget(*entry);
+      }
+    }
+    if (runner) return runner->shutdown();
+    for (Callback& each : waiting)
+      post(std::move(each), Error(errc::cancelled, "the registration was removed before it ran"));
+    post(std::move(done), {});
+  }
+
+  void wait(const Address& key, Callback done) {
+    const std::scoped_lock lock(mutex_);
+    const auto found = by_key_.find(key);
+    if (found == by_key_.end()) return post(std::move(done), not_found(key));
+    Entry& entry = **found->second;
+    if (entry.ended) return post(std::move(done), *entry.ended);
+    entry.waiting.push_back(std::move(done));
+  }
+
+  /// The handle is gone.
+  void abandon() {
+    std::vector<Callback> waiting;
+    {
+      const std::scoped_lock lock(mutex_);
+      for (const EntryPtr& entry : entries_) {
+        for (Callback& each : entry->waiting)
+          waiting.push_back(std::move(each));
+        for (Callback& each : entry->removals)
+          waiting.push_back(std::move(each));
+        entry->waiting.clear();
+        entry->removals.clear();
+      }
+    }
+    for (Callback& each : waiting)
+      post(std::move(each), Error(errc::closed, "the runner was destroyed"));
   }
 
   void warn(const std::string& text) const {
     if (options_.log) options_.log(LogLevel::warn, text);
   }
 
-  void run(std::function<void(Error)> done) {
+  void run(Callback done) {
     // `done` may let the runner go on another thread while this one is still here.
     const auto alive = shared_from_this();
-    std::vector<std::pair<std::size_t, std::shared_ptr<RegistrationRunner>>> runners;
+    std::vector<EntryPtr> starting;
+    std::vector<std::pair<Callback, Error>> failed;
     {
       const std::scoped_lock lock(mutex_);
       if (running_) return post(std::move(done), Error(errc::already_running, "the runner is running"));
@@ -98,20 +170,23 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
         warn("run with nothing registered");
         return post(std::move(done), {});
       }
-      for (std::size_t i = 0; i < entries_.size(); ++i) {
-        if (make_runner(entries_[i])) runners.emplace_back(i, entries_[i].runner);
+      for (const EntryPtr& entry : entries_) {
+        if (make_runner(*entry)) {
+          starting.push_back(entry);
+          continue;
+        }
+        for (Callback& each : std::exchange(entry->waiting, {}))
+          failed.emplace_back(std::move(each), *entry->ended);
       }
-      if (runners.empty()) return post(std::move(done), {});
-      running_ = true;
-      done_ = std::move(done);
-      left_ = runners.size();
+      running_ = !starting.empty();
+      done_ = running_ ? std::exchange(done, nullptr) : nullptr;
+      left_ = starting.size();
     }
-    for (const auto& [index, runner] : runners) {
-      // Weak, because the runners belong to this: a run that is never finished must not keep itself alive.
-      runner->start([weak = weak_from_this(), i = index](Error error) {
-        if (const auto self = weak.lock()) self->ended(i, std::move(error));
-      });
-    }
+    for (auto& [each, why] : failed)
+      post(std::move(each), std::move(why));
+    if (starting.empty()) return post(std::move(done), {});
+    for (const EntryPtr& entry : starting)
+      start(entry);
     signal->listen([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->shutdown_all();
     });
@@ -122,22 +197,23 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
   std::vector<Address> keys() const {
     const std::scoped_lock lock(mutex_);
     std::vector<Address> keys;
-    for (const Entry& entry : entries_) keys.push_back(entry.key);
+    for (const EntryPtr& entry : entries_)
+      keys.push_back(entry->key);
     return keys;
   }
   std::map<Address, RegistrationMetrics> metrics() const {
     const std::scoped_lock lock(mutex_);
     std::map<Address, RegistrationMetrics> result;
-    for (const Entry& entry : entries_) {
-      result[entry.key] = entry.runner ? metrics_.metrics(entry.runner->uid()) : RegistrationMetrics{};
+    for (const EntryPtr& entry : entries_) {
+      result[entry->key] = entry->runner ? metrics_.metrics(entry->runner->uid()) : RegistrationMetrics{};
     }
     return result;
   }
   std::map<Address, Error> end_reasons() const {
     const std::scoped_lock lock(mutex_);
     std::map<Address, Error> result;
-    for (const Entry& entry : entries_) {
-      if (entry.ended) result[entry.key] = *entry.ended;
+    for (const EntryPtr& entry : entries_) {
+      if (entry->ended) result[entry->key] = *entry->ended;
     }
     return result;
   }
@@ -149,15 +225,38 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     /// Kept after it has ended, for its metrics' uid.
     std::shared_ptr<RegistrationRunner> runner;
     std::optional<Error> ended;
+    /// Its runner was started and has not ended.
+    bool active = false;
+    bool removing = false;
+    std::vector<Callback> waiting;
+    std::vector<Callback> removals;
   };
+  using EntryPtr = std::shared_ptr<Entry>;
 
-  std::vector<Entry>::const_iterator find(const Address& key) const {
-    return std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
+  static Error not_found(const Address& key) { return {errc::not_found, "no registration " + to_string(key)}; }
+
+  Result<EntryPtr> insert(Registration registration) {
+    if (registration.connector == nullptr) return Error(errc::invalid_argument, "registration has no connector");
+    const Address key = registration.key();
+    if (by_key_.contains(key)) return Error(errc::invalid_argument, "duplicate registration " + to_string(key));
+    auto entry = std::make_shared<Entry>();
+    entry->key = key;
+    entry->registration = std::move(registration);
+    by_key_.emplace(key, entries_.insert(entries_.end(), entry));
+    return entry;
+  }
+  void forget(const Entry& entry) {
+    if (entry.runner) metrics_.forget(entry.runner->uid());
+    const auto found = by_key_.find(entry.key);
+    const auto place = found->second;
+    by_key_.erase(found);
+    entries_.erase(place);
   }
 
   /// False when the connector threw: that registration has ended then, the others have not.
   bool make_runner(Entry& entry) {
     entry.ended.reset();
+    if (entry.runner) metrics_.forget(entry.runner->uid());
     entry.runner.reset();
     std::string why = "something that is no std::exception";
     try {
@@ -168,6 +267,7 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     } catch (...) {
     }
     if (entry.runner) {
+      entry.active = true;
       metrics_.watch(entry.runner->uid());
     } else {
       entry.ended = Error(errc::handler_failed, "the connector failed to name its type: " + why);
@@ -176,20 +276,40 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     return entry.runner != nullptr;
   }
 
-  void post(std::function<void(Error)> done, Error error) const {
-    asio::post(executor, [done = std::move(done), error = std::move(error)] { done(error); });
+  void start(const EntryPtr& entry) {
+    // Weak, because the runners belong to this: a run that is never finished must not keep itself alive.
+    entry->runner->start([weak = weak_from_this(), of = std::weak_ptr(entry)](Error error) {
+      const auto self = weak.lock();
+      const auto ended = of.lock();
+      if (self && ended) self->ended(ended, std::move(error));
+    });
   }
 
-  void ended(std::size_t index, Error error) {
-    std::function<void(Error)> done;
+  void post(Callback done, Error error) const {
+    if (done) asio::post(executor, [done = std::move(done), error = std::move(error)] { done(error); });
+  }
+
+  void ended(const EntryPtr& entry, const Error& error) {
+    Callback done;
+    std::vector<Callback> waiting;
+    std::vector<Callback> removals;
     {
       const std::scoped_lock lock(mutex_);
-      entries_[index].ended = std::move(error);
-      if (--left_ != 0) return;
-      running_ = false;
-      done = std::move(done_);
+      entry->ended = error;
+      entry->active = false;
+      waiting.swap(entry->waiting);
+      removals.swap(entry->removals);
+      if (entry->removing) forget(*entry);
+      if (--left_ == 0) {
+        running_ = false;
+        done = std::exchange(done_, nullptr);
+      }
     }
-    done({});
+    for (const Callback& each : waiting)
+      each(error);
+    for (const Callback& each : removals)
+      each({});
+    if (done) done({});
   }
 
   void shutdown_all() {
@@ -197,11 +317,12 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     {
       const std::scoped_lock lock(mutex_);
       if (!running_) return;
-      for (const Entry& entry : entries_) {
-        if (entry.runner) runners.push_back(entry.runner);
+      for (const EntryPtr& entry : entries_) {
+        if (entry->active) runners.push_back(entry->runner);
       }
     }
-    for (const auto& runner : runners) runner->shutdown();
+    for (const auto& runner : runners)
+      runner->shutdown();
   }
 
   SharingBus& bus_;
@@ -211,10 +332,12 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
   RegistrationMetricsObserver metrics_;
 
   mutable std::mutex mutex_;
-  std::vector<Entry> entries_;
+  /// In the order in which they were added.
+  std::list<EntryPtr> entries_;
+  std::map<Address, std::list<EntryPtr>::iterator> by_key_;
   bool running_ = false;
   std::size_t left_ = 0;
-  std::function<void(Error)> done_;
+  Callback done_;
 };
 
 MultiConnectorRunner::MultiConnectorRunner(asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
@@ -228,10 +351,24 @@ MultiConnectorRunner::MultiConnectorRunner(asio::any_io_executor executor, Shari
   }
 }
 
-MultiConnectorRunner::~MultiConnectorRunner() = default;
+MultiConnectorRunner::~MultiConnectorRunner() {
+  state_->abandon();
+}
 
 Result<> MultiConnectorRunner::add(Registration registration) {
   return state_->add(std::move(registration));
+}
+
+Result<> MultiConnectorRunner::add_running(Registration registration) {
+  return state_->add_running(std::move(registration));
+}
+
+void MultiConnectorRunner::remove(const Address& key, std::function<void(Error)> done) {
+  state_->remove(key, std::move(done));
+}
+
+void MultiConnectorRunner::wait(const Address& key, std::function<void(Error)> done) {
+  state_->wait(key, std::move(done));
 }
 
 std::vector<Address> MultiConnectorRunner::registrations() const {

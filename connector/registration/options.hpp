@@ -39,6 +39,9 @@ struct RunnerOptions {
   std::size_t max_concurrent_requests = 100;
   /// Requests of one registration that may wait for their turn, at least 1; beyond that its stream is not read.
   std::size_t max_waiting_requests = 1024;
+  /// What a request may take from its arrival, waiting included, unless its context says otherwise (`timeout_ms`); then
+  /// it is answered as failed and its handler cancelled. 0: as long as it likes.
+  Duration request_timeout{};
   Duration heartbeat_interval = std::chrono::seconds(30);
   /// Without a heartbeat response for longer than this the stream is given up. Should exceed the interval.
   Duration heartbeat_timeout = std::chrono::seconds(45);

@@ -25,9 +25,10 @@ class Reactor {
     return std::nullopt;
   }
 
-  std::optional<StreamOutcome> operator()(const messages::HeartbeatResponse&) {
+  std::optional<StreamOutcome> operator()(const messages::HeartbeatResponse& response) {
     state_.last_heartbeat_response = now_;
     state_.heartbeat_answered = true;
+    if (response.should_reconnect) state_.reconnect_wanted = true;
     return std::nullopt;
   }
 
@@ -44,8 +45,12 @@ class Reactor {
 
   std::optional<StreamOutcome> operator()(const messages::ApprovalNotification& approval) {
     switch (approval.status) {
-      case messages::RegistrationStatus::approved: sink_.notice(false, "approved: " + approval.message); break;
-      case messages::RegistrationStatus::pending: sink_.notice(false, "approval pending: " + approval.message); break;
+      case messages::RegistrationStatus::approved:
+        sink_.notice(false, "approved: " + approval.message);
+        break;
+      case messages::RegistrationStatus::pending:
+        sink_.notice(false, "approval pending: " + approval.message);
+        break;
       case messages::RegistrationStatus::rejected:
         sink_.notice(true, "approval rejected: " + approval.message);
         return StreamOutcome::server_closed;
@@ -84,11 +89,16 @@ class Reactor {
 
 std::string_view to_string(StreamOutcome outcome) noexcept {
   switch (outcome) {
-    case StreamOutcome::shutdown: return "shutdown";
-    case StreamOutcome::server_closed: return "server-closed";
-    case StreamOutcome::stream_error: return "stream-error";
-    case StreamOutcome::heartbeat_timeout: return "heartbeat-timeout";
-    case StreamOutcome::outbound_closed: return "outbound-closed";
+    case StreamOutcome::shutdown:
+      return "shutdown";
+    case StreamOutcome::server_closed:
+      return "server-closed";
+    case StreamOutcome::stream_error:
+      return "stream-error";
+    case StreamOutcome::heartbeat_timeout:
+      return "heartbeat-timeout";
+    case StreamOutcome::outbound_closed:
+      return "outbound-closed";
   }
   return "unknown";
 }

@@ -24,6 +24,8 @@ struct DriveState {
   std::int64_t last_connected_unix_ms = 0;
   /// The server answered at least one heartbeat on this stream.
   bool heartbeat_answered = false;
+  /// The server asked for a new stream in place of this one.
+  bool reconnect_wanted = false;
 };
 
 /// Where reactions go; all are called before `react` returns.

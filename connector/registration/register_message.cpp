@@ -1,14 +1,14 @@
 #include "connector/registration/register_message.hpp"
 
+#include <algorithm>
+#include <array>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <algorithm>
 
 namespace sharingbus::connector {
 namespace {
@@ -17,12 +17,20 @@ namespace messages = transport::messages;
 namespace json = boost::json;
 
 constexpr const char* kSdkVersion = "0.1.0";
+#if defined(__clang__)
+constexpr const char* kCompiler = "clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* kCompiler = "gcc " __VERSION__;
+#else
+constexpr const char* kCompiler = "unknown";
+#endif
 
 Context runtime_facts(const transport::Endpoint& endpoint) {
   const bool websocket = endpoint.scheme == "ws" || endpoint.scheme == "wss";
   const bool tls = endpoint.scheme == "grpcs" || endpoint.scheme == "wss";
   Context facts{{"sdk.version", kSdkVersion},
                 {"sdk.language", "c++"},
+                {"sdk.compiler", kCompiler},
                 {"sdk.os_family", "unix"},
                 {"sdk.pid", std::to_string(::getpid())},
                 {"sdk.transport", websocket ? "WebSocket" : "gRPC"},
@@ -37,8 +45,10 @@ Context runtime_facts(const transport::Endpoint& endpoint) {
     std::string os(static_cast<const char*>(names.sysname));
     std::transform(os.begin(), os.end(), os.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-    facts.emplace("sdk.os", os);
-    facts.emplace("sdk.arch", static_cast<const char*>(names.machine));
+    const std::string arch = static_cast<const char*>(names.machine);
+    facts.emplace("sdk.target", arch + "-" + os);
+    facts.emplace("sdk.os", std::move(os));
+    facts.emplace("sdk.arch", arch);
     facts.emplace("sdk.hostname", static_cast<const char*>(names.nodename));
   }
   return facts;
@@ -54,9 +64,8 @@ void add_tool_schemas(messages::ConnectorCapabilities& capabilities) {
     json::error_code code;
     json::value parameters = json::parse(task.input_schema_json, code);
     if (code) parameters = nullptr;
-    schemas.push_back(json::object{{"name", task.task_type_id},
-                                   {"description", task.description},
-                                   {"parameters", std::move(parameters)}});
+    schemas.push_back(json::object{
+        {"name", task.task_type_id}, {"description", task.description}, {"parameters", std::move(parameters)}});
   }
   capabilities.metadata.emplace("tool_schemas", json::serialize(schemas));
 }

@@ -10,6 +10,8 @@ namespace messages = transport::messages;
 
 /// How long a peer may take to finish its side before the stream is cancelled.
 constexpr Duration kFinishTimeout = std::chrono::seconds(1);
+/// The same when nothing is lost by it: a shutdown with nothing in flight takes no longer than 10 ms.
+constexpr Duration kQuietFinishTimeout = std::chrono::milliseconds(5);
 
 /// The statuses of §4.8 that speak of our tokens or our message; all others are transient.
 bool counts_as_rejection(const Error& error) {
@@ -27,10 +29,26 @@ void RegistrationFsm::start(TimePoint, Actions& actions) {
   open(actions);
 }
 
+RegistrationFsm RegistrationFsm::replacement(TimePoint now, Actions& actions) {
+  superseded_ = true;
+  RegistrationFsm next(address_, times_, backoff_);
+  next.drive_.session_token = drive_.session_token;
+  next.registered_before_ = registered_before_;
+  // Not by the answered heartbeat: the wish to be replaced is one, and would reset it for ever.
+  const bool lived = now - registered_at_ >= times_.minimum_stream_life;
+  next.attempt_ = lived ? 0 : attempt_;
+  if (lived) next.backoff_.reset();
+  next.next_attempt(now, actions, Error(errc::stream_closed, "the gateway asked to reconnect"));
+  return next;
+}
+
 void RegistrationFsm::open(Actions& actions) {
   state_ = State::opening;
   registered_ = false;
   paused_ = false;
+  heartbeat_sent_ = false;
+  replace_wanted_ = false;
+  drive_.reconnect_wanted = false;
   outcome_.reset();
   failure_ = {};
   actions.push_back(RegistrationAttempt{address_});
@@ -52,7 +70,7 @@ void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoi
     }
     return;
   }
-  if (state_ != State::driving && state_ != State::draining) return;
+  if (state_ != State::driving && state_ != State::retiring && state_ != State::draining) return;
   ReactionSink sink;
   sink.send = [&](messages::ConnectorMessage reply) { actions.push_back(Send{std::move(reply)}); };
   sink.execute = [&](messages::ExecuteRequest request) { actions.push_back(Execute{std::move(request)}); };
@@ -68,13 +86,28 @@ void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoi
       actions.push_back(RegistrationRenewed{address_, response->connector_arn, unix_ms});
     }
   }
+  // One that answers nothing shows no life, and must not reset the backoff.
+  if (!heartbeat_sent_) drive_.heartbeat_answered = false;
   if (outcome && state_ == State::driving) {
-    end_stream(*outcome, Error(errc::rejected, "ended by the connector after a rejection"), now, actions);
+    return end_stream(*outcome, Error(errc::rejected, "ended by the connector after a rejection"), now, actions);
+  }
+  if (drive_.reconnect_wanted && state_ == State::driving && !std::exchange(replace_wanted_, true)) {
+    const bool can = times_.reconnect && !superseded_;
+    actions.push_back(
+        RegistrationNotice{address_,
+                           can ? "the gateway asked to reconnect: opening a replacement"
+                               : "the gateway asked to reconnect, but this stream is not to be replaced: it stays",
+                           !can});
+    if (can) actions.push_back(ReplaceStream{});
+  }
+  if (const auto* echo = std::get_if<messages::HeartbeatResponse>(&message); echo && state_ == State::retiring) {
+    barrier_passed_ = barrier_passed_ || echo->timestamp_ms == barrier_ms_;
+    finish_if_retired(now, actions);
   }
 }
 
-void RegistrationFsm::register_answered(const messages::RegisterResponse& response, TimePoint now,
-                                        std::int64_t unix_ms, Actions& actions) {
+void RegistrationFsm::register_answered(const messages::RegisterResponse& response, TimePoint now, std::int64_t unix_ms,
+                                        Actions& actions) {
   if (!response.success) {
     count_rejection();
     failure_ = Error(errc::rejected, "register failed: status='" + std::to_string(static_cast<int>(response.status)) +
@@ -112,12 +145,13 @@ void RegistrationFsm::end_stream(StreamOutcome outcome, Error why, TimePoint now
 }
 
 void RegistrationFsm::send_failed(TimePoint now, Actions& actions) {
-  if (state_ != State::driving) return;
+  if (state_ != State::driving && state_ != State::retiring) return;
   end_stream(StreamOutcome::outbound_closed, Error(errc::stream_failed, "the stream takes no more messages"), now,
              actions);
 }
 
-void RegistrationFsm::stream_closed(const Error& error, TimePoint now, std::int64_t unix_ms, Actions& actions) {
+void RegistrationFsm::stream_closed(const Error& error, TimePoint now, std::int64_t unix_ms, Actions& actions,
+                                    Duration retry_after) {
   if (state_ == State::idle || state_ == State::backing_off || state_ == State::ended) return;
   if (registered_) {
     const bool good_order = !error || error.is(errc::stream_closed);
@@ -130,8 +164,8 @@ void RegistrationFsm::stream_closed(const Error& error, TimePoint now, std::int6
       backoff_.reset();
     }
     in_flight_ = 0;
-    if (shutdown_) return end({}, actions);
-    return next_attempt(now, actions, Error(errc::stream_failed, std::string(to_string(outcome))));
+    if (shutdown_ || superseded_) return end({}, actions);
+    return next_attempt(now, actions, Error(errc::stream_failed, std::string(to_string(outcome))), retry_after);
   }
   Error why = failure_ ? failure_ : error;
   if (!failure_ && (!error || error.is(errc::stream_closed))) {
@@ -141,13 +175,15 @@ void RegistrationFsm::stream_closed(const Error& error, TimePoint now, std::int6
   }
   if (shutdown_) return end({}, actions);
   actions.push_back(RegistrationFailed{address_, why});
-  next_attempt(now, actions, why);
+  next_attempt(now, actions, why, retry_after);
 }
 
-void RegistrationFsm::next_attempt(TimePoint now, Actions& actions, const Error& why) {
+void RegistrationFsm::next_attempt(TimePoint now, Actions& actions, const Error& why, Duration at_least) {
   if (!times_.reconnect) return end(why, actions);
   ++attempt_;
-  const std::uint64_t delay_ms = backoff_.delay_ms(attempt_);
+  const auto asked = std::chrono::duration_cast<std::chrono::milliseconds>(at_least).count();
+  const std::uint64_t delay_ms =
+      backoff_.at_least_ms(backoff_.delay_ms(attempt_), asked > 0 ? static_cast<std::uint64_t>(asked) : 0);
   // Far beyond any real cap, but keeps the sum below from overflowing.
   constexpr std::uint64_t kLongestMs = 365ULL * 24 * 3600 * 1000;
   const auto delay = std::chrono::milliseconds(std::min(delay_ms, kLongestMs));
@@ -158,7 +194,8 @@ void RegistrationFsm::next_attempt(TimePoint now, Actions& actions, const Error&
 
 void RegistrationFsm::in_flight_changed(std::size_t count, TimePoint now, Actions& actions) {
   in_flight_ = count;
-  if (state_ == State::draining && count == 0) begin_finish(now, actions);
+  if (state_ == State::draining && count == 0) begin_finish(now, kFinishTimeout, actions);
+  finish_if_retired(now, actions);
 }
 
 void RegistrationFsm::reading_paused(bool paused, TimePoint now) {
@@ -166,31 +203,53 @@ void RegistrationFsm::reading_paused(bool paused, TimePoint now) {
   paused_ = paused;
 }
 
-void RegistrationFsm::begin_finish(TimePoint now, Actions& actions) {
+void RegistrationFsm::begin_finish(TimePoint now, Duration patience, Actions& actions) {
   state_ = State::closing;
-  deadline_ = now + kFinishTimeout;
+  deadline_ = now + patience;
   actions.push_back(FinishStream{});
 }
 
-void RegistrationFsm::shutdown(TimePoint now, Actions& actions) {
+void RegistrationFsm::retire(TimePoint now, std::int64_t unix_ms, Actions& actions) {
+  superseded_ = true;
+  if (state_ != State::driving) return;
+  state_ = State::retiring;
+  deadline_ = now + times_.drain;
+  barrier_passed_ = false;
+  barrier_ms_ = unix_ms;
+  next_heartbeat_ = now + times_.heartbeat_interval;
+  send_heartbeat(unix_ms, actions);
+}
+
+void RegistrationFsm::finish_if_retired(TimePoint now, Actions& actions) {
+  if (state_ != State::retiring || !barrier_passed_ || in_flight_ != 0) return;
+  outcome_ = StreamOutcome::server_closed;
+  begin_finish(now, kFinishTimeout, actions);
+}
+
+void RegistrationFsm::shutdown(TimePoint now, Actions& actions, bool all_sent) {
   if (std::exchange(shutdown_, true)) return;
   switch (state_) {
     case State::idle:
     case State::draining:
-    case State::ended: return;
-    case State::backing_off: return end({}, actions);
+    case State::ended:
+      return;
+    case State::backing_off:
+      return end({}, actions);
     case State::opening:
     case State::registering:
       state_ = State::closing;
       deadline_ = now + kFinishTimeout;
       actions.push_back(CancelStream{Error(errc::cancelled, "shutdown")});
       return;
-    case State::closing: return;
-    case State::driving: break;
+    case State::closing:
+      return;
+    case State::driving:
+    case State::retiring:
+      break;
   }
   outcome_ = StreamOutcome::shutdown;
   actions.push_back(DrainExecutes{});
-  if (in_flight_ == 0) return begin_finish(now, actions);
+  if (in_flight_ == 0) return begin_finish(now, all_sent ? kQuietFinishTimeout : kFinishTimeout, actions);
   state_ = State::draining;
   deadline_ = now + times_.drain;
 }
@@ -207,10 +266,19 @@ void RegistrationFsm::tick(TimePoint now, std::int64_t unix_ms, Actions& actions
     case State::backing_off:
       if (now >= deadline_) open(actions);
       return;
+    case State::retiring:
+      if (now >= deadline_) {
+        // The gateway does not echo, or does not answer: it had time enough to send what it had.
+        deadline_ = TimePoint::max();
+        barrier_passed_ = true;
+        finish_if_retired(now, actions);
+        if (state_ != State::retiring) return;
+      }
+      break;
     case State::draining:
       if (now >= deadline_) {
         actions.push_back(CancelExecutes{true});
-        begin_finish(now, actions);
+        begin_finish(now, kFinishTimeout, actions);
         return;
       }
       break;
@@ -220,10 +288,13 @@ void RegistrationFsm::tick(TimePoint now, std::int64_t unix_ms, Actions& actions
         actions.push_back(CancelStream{Error(errc::cancelled, "the peer did not finish the stream")});
       }
       return;
-    case State::driving: break;
-    default: return;
+    case State::driving:
+      break;
+    default:
+      return;
   }
-  if (state_ == State::driving && !paused_ && now - drive_.last_heartbeat_response > times_.heartbeat_timeout) {
+  const bool watched = state_ == State::driving || state_ == State::retiring;
+  if (watched && !paused_ && now - drive_.last_heartbeat_response > times_.heartbeat_timeout) {
     return end_stream(StreamOutcome::heartbeat_timeout, Error(errc::timed_out, "no heartbeat response in time"), now,
                       actions);
   }
@@ -231,10 +302,15 @@ void RegistrationFsm::tick(TimePoint now, std::int64_t unix_ms, Actions& actions
     // Missed ticks collapse into one.
     const auto missed = (now - next_heartbeat_) / times_.heartbeat_interval;
     next_heartbeat_ += times_.heartbeat_interval * (missed + 1);
-    messages::HeartbeatRequest heartbeat;
-    heartbeat.timestamp_ms = unix_ms;
-    actions.push_back(Send{std::move(heartbeat)});
+    send_heartbeat(unix_ms, actions);
   }
+}
+
+void RegistrationFsm::send_heartbeat(std::int64_t unix_ms, Actions& actions) {
+  heartbeat_sent_ = true;
+  messages::HeartbeatRequest heartbeat;
+  heartbeat.timestamp_ms = unix_ms;
+  actions.push_back(Send{std::move(heartbeat)});
 }
 
 std::optional<TimePoint> RegistrationFsm::next_deadline() const {
@@ -243,12 +319,17 @@ std::optional<TimePoint> RegistrationFsm::next_deadline() const {
     case State::backing_off:
     case State::closing:
       return deadline_ == TimePoint::max() ? std::nullopt : std::optional(deadline_);
-    case State::draining: return std::min(deadline_, next_heartbeat_);
-    case State::driving:
-      if (paused_) return next_heartbeat_;
+    case State::draining:
+      return std::min(deadline_, next_heartbeat_);
+    case State::retiring:
+    case State::driving: {
+      const TimePoint next = state_ == State::retiring ? std::min(deadline_, next_heartbeat_) : next_heartbeat_;
+      if (paused_) return next;
       // The watchdog fires after *more* than the timeout.
-      return std::min(next_heartbeat_, drive_.last_heartbeat_response + times_.heartbeat_timeout + Duration(1));
-    default: return std::nullopt;
+      return std::min(next, drive_.last_heartbeat_response + times_.heartbeat_timeout + Duration(1));
+    }
+    default:
+      return std::nullopt;
   }
 }
 

@@ -30,7 +30,18 @@ struct RegistrationTimes {
 /// calls `tick` at `next_deadline`. One owner, one thread at a time.
 class RegistrationFsm {
  public:
-  enum class State : std::uint8_t { idle, opening, registering, driving, draining, closing, backing_off, ended };
+  enum class State : std::uint8_t {
+    idle,
+    opening,
+    registering,
+    driving,
+    /// A replacement has taken over; what is in flight here is still answered.
+    retiring,
+    draining,
+    closing,
+    backing_off,
+    ended,
+  };
 
   /// Open a stream with the register message as its first, carrying `session_token`.
   struct OpenStream {
@@ -55,16 +66,23 @@ class RegistrationFsm {
   struct CancelStream {
     Error why;
   };
-  /// The registration is over; the last action ever.
+  /// The gateway wants this stream replaced: make a machine with `replacement`, and `retire` this one once that has
+  /// registered, or was rejected. At most once a stream.
+  struct ReplaceStream {};
+  /// This machine is over; the last action ever.
   struct End {
     Error error;
   };
-  using Action = std::variant<OpenStream, Send, Execute, DrainExecutes, CancelExecutes, FinishStream, CancelStream, End,
-                              RegistrationAttempt, Registered, RegistrationRenewed, RegistrationFailed, Disconnected,
-                              BackingOff, RegistrationNotice>;
+  using Action = std::variant<OpenStream, Send, Execute, DrainExecutes, CancelExecutes, FinishStream, CancelStream,
+                              ReplaceStream, End, RegistrationAttempt, Registered, RegistrationRenewed,
+                              RegistrationFailed, Disconnected, BackingOff, RegistrationNotice>;
   using Actions = std::vector<Action>;
 
   RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff);
+
+  /// A machine that opens the stream that replaces this one's, after a jittered wait that grows while replacements do
+  /// not live long; this one will not open another any more. Only after ReplaceStream.
+  [[nodiscard]] RegistrationFsm replacement(TimePoint now, Actions& actions);
 
   void start(TimePoint now, Actions& actions);
   void stream_opened(TimePoint now, Actions& actions);
@@ -72,12 +90,19 @@ class RegistrationFsm {
                Actions& actions);
   /// A message that could not be sent because the stream takes no more.
   void send_failed(TimePoint now, Actions& actions);
-  void stream_closed(const Error& error, TimePoint now, std::int64_t unix_ms, Actions& actions);
+  /// `retry_after`: how long the peer asked to be left alone; bounded by the backoff's cap.
+  void stream_closed(const Error& error, TimePoint now, std::int64_t unix_ms, Actions& actions,
+                     Duration retry_after = Duration::zero());
   /// Handlers that run or wait.
   void in_flight_changed(std::size_t count, TimePoint now, Actions& actions);
   /// Reading was paused for lack of room, or goes on: the watchdog is suspended, and starts anew.
   void reading_paused(bool paused, TimePoint now);
-  void shutdown(TimePoint now, Actions& actions);
+  /// The replacement serves. This stream ends when all that is in flight is answered, and the gateway has echoed a
+  /// heartbeat sent now, behind which it can have nothing for this stream any more; for an echo it has the drain's
+  /// time.
+  void retire(TimePoint now, std::int64_t unix_ms, Actions& actions);
+  /// `all_sent`: nothing waits to go out, so that a peer that does not end its side need not be waited for.
+  void shutdown(TimePoint now, Actions& actions, bool all_sent = false);
   void tick(TimePoint now, std::int64_t unix_ms, Actions& actions);
   /// When `tick` is due next, if ever.
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
@@ -90,17 +115,21 @@ class RegistrationFsm {
   void register_answered(const transport::messages::RegisterResponse& response, TimePoint now, std::int64_t unix_ms,
                          Actions& actions);
   void end_stream(StreamOutcome outcome, Error why, TimePoint now, Actions& actions);
-  void begin_finish(TimePoint now, Actions& actions);
-  void next_attempt(TimePoint now, Actions& actions, const Error& why);
+  void begin_finish(TimePoint now, Duration patience, Actions& actions);
+  void finish_if_retired(TimePoint now, Actions& actions);
+  void send_heartbeat(std::int64_t unix_ms, Actions& actions);
+  void next_attempt(TimePoint now, Actions& actions, const Error& why, Duration at_least = Duration::zero());
   void end(Error error, Actions& actions);
   void count_rejection();
 
-  const std::string address_;
-  const RegistrationTimes times_;
+  std::string address_;
+  RegistrationTimes times_;
   Backoff backoff_;
 
   State state_ = State::idle;
   bool shutdown_ = false;
+  /// Another machine goes on: this one opens no more streams.
+  bool superseded_ = false;
   bool registered_before_ = false;
   /// On this stream.
   bool registered_ = false;
@@ -110,6 +139,12 @@ class RegistrationFsm {
   unsigned rejections_ = 0;
   std::size_t in_flight_ = 0;
   bool paused_ = false;
+  /// On this stream: a heartbeat went out; the gateway asked for a replacement.
+  bool heartbeat_sent_ = false;
+  bool replace_wanted_ = false;
+  /// Of retiring: the time stamp of the heartbeat that was sent then, and whether its echo has come.
+  std::int64_t barrier_ms_ = 0;
+  bool barrier_passed_ = false;
   /// Why this side ends the stream, while it waits for the end.
   std::optional<StreamOutcome> outcome_;
   Error failure_;

@@ -14,6 +14,10 @@ class RegistrationMetricsObserver::Table {
     const std::scoped_lock lock(mutex_);
     metrics_.try_emplace(uid);
   }
+  void forget(const Uuid& uid) {
+    const std::scoped_lock lock(mutex_);
+    metrics_.erase(uid);
+  }
   RegistrationMetrics read(const Uuid& uid) const {
     const std::scoped_lock lock(mutex_);
     const auto found = metrics_.find(uid);
@@ -38,6 +42,8 @@ class RegistrationMetricsObserver::Table {
       ++m.requests_processed;
       m.bytes_out += finished->bytes_out;
       m.total_duration += finished->duration;
+    } else if (event.is<ExecuteLate>()) {
+      ++m.late_answers;
     } else if (const auto* registered = event.get_if<Registered>()) {
       m.last_connected_at_ms = registered->at_unix_ms;
       m.current_backoff_ms = 0;
@@ -50,8 +56,8 @@ class RegistrationMetricsObserver::Table {
       m.last_disconnect_reason = disconnected->reason;
     } else if (const auto* backing_off = event.get_if<BackingOff>()) {
       ++m.reconnection_attempts;
-      m.current_backoff_ms = static_cast<std::uint64_t>(
-          std::chrono::duration_cast<std::chrono::milliseconds>(backing_off->delay).count());
+      m.current_backoff_ms =
+          static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(backing_off->delay).count());
     }
   }
 
@@ -71,6 +77,10 @@ RegistrationMetricsObserver::~RegistrationMetricsObserver() = default;
 
 void RegistrationMetricsObserver::watch(const Uuid& uid) {
   table_->watch(uid);
+}
+
+void RegistrationMetricsObserver::forget(const Uuid& uid) {
+  table_->forget(uid);
 }
 
 RegistrationMetrics RegistrationMetricsObserver::metrics(const Uuid& uid) const {

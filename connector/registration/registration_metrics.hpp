@@ -17,6 +17,8 @@ struct RegistrationMetrics {
   /// Requests that succeeded; `bytes_out` and `total_duration` are of these.
   std::uint64_t requests_processed = 0;
   std::uint64_t requests_failed = 0;
+  /// Of the failed ones: handlers that returned after their request had been answered.
+  std::uint64_t late_answers = 0;
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
   Duration total_duration{};
@@ -39,6 +41,7 @@ class RegistrationMetricsObserver {
 
   /// Starts counting the events of registration `uid`.
   void watch(const Uuid& uid);
+  void forget(const Uuid& uid);
   /// Zeros for a uid that is not watched.
   [[nodiscard]] RegistrationMetrics metrics(const Uuid& uid) const;
   [[nodiscard]] SubscriptionStats stats() const;

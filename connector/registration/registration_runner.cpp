@@ -1,17 +1,15 @@
 #include "connector/registration/registration_runner.hpp"
 
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
-#include <algorithm>
-#include <deque>
-#include <utility>
 
 #include "bus/async.hpp"
 #include "connector/registration/events.hpp"
-#include "connector/registration/execute_pool.hpp"
-#include "connector/registration/register_message.hpp"
-#include "connector/registration/registration_fsm.hpp"
-#include "transport/codec/connector_frame_decoder.hpp"
+#include "connector/registration/internal/registration_stream.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 namespace sharingbus::connector {
@@ -19,10 +17,8 @@ namespace {
 
 namespace asio = boost::asio;
 namespace messages = transport::messages;
-
-/// Messages other than requests that may be on their way at once, and the stream's own events beside them.
-constexpr std::uint32_t kControlWindow = 128;
-constexpr std::size_t kStreamEventReserve = 8;
+using internal::RegistrationContext;
+using internal::RegistrationStream;
 
 std::uint64_t to_ms(Duration duration) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -52,30 +48,23 @@ BackoffOptions backoff_of(const RunnerOptions& options) {
 ExecutePool::Limits limits_of(const Registration& registration, const RunnerOptions& options) {
   const std::size_t running = registration.config.max_concurrent_requests.value_or(options.max_concurrent_requests);
   return {std::clamp<std::size_t>(running, 1, kMostRequests),
-          std::clamp<std::size_t>(options.max_waiting_requests, 1, kMostRequests)};
+          std::clamp<std::size_t>(options.max_waiting_requests, 1, kMostRequests), options.request_timeout};
 }
 
 }  // namespace
 
-/// Carries out what the state machine decides. Everything happens on `strand_`.
-class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
+/// Owns the registration's streams: the one that serves, and for a while one that is to replace it, or that was
+/// replaced. Everything happens on `strand_`.
+class RegistrationRunner::Driver final : public std::enable_shared_from_this<Driver>,
+                                         private RegistrationStream::Owner {
  public:
   Driver(asio::any_io_executor executor, SharingBus& bus, TimerService& timers, transport::Dialer& dialer,
          Registration registration, const RunnerOptions& options)
       : strand_(asio::make_strand(executor)),
         executor_(std::move(executor)),
-        bus_(bus),
-        publisher_(bus.publisher()),
-        timers_(timers),
-        dialer_(dialer),
-        registration_(std::move(registration)),
-        options_(options),
-        endpoint_(options.endpoint().value()),
-        address_(to_string(registration_.address())),
-        source_(bus.new_source()),
-        fsm_(address_, times_of(options), Backoff(backoff_of(options), seeded_random())) {}
+        context_(bus, timers, dialer, std::move(registration), options) {}
 
-  [[nodiscard]] const Uuid& uid() const noexcept { return uid_; }
+  [[nodiscard]] const Uuid& uid() const noexcept { return context_.uid; }
 
   void start(std::function<void(Error)> ended) {
     asio::post(strand_,
@@ -84,98 +73,100 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
   void shutdown() {
     asio::post(strand_, [self = shared_from_this()] {
       if (self->over_) return;
-      self->step([&](auto& actions) { self->fsm_.shutdown(self->timers_.now(), actions); });
+      self->shutdown_ = true;
+      self->for_each_stream([](RegistrationStream& stream) { stream.shutdown(); });
     });
   }
 
  private:
-  using Fsm = RegistrationFsm;
-
   void begin(std::function<void(Error)> ended) {
     ended_ = std::move(ended);
+    make_pool();
+    SubscriptionOptions subscription;
+    subscription.name = "registration " + context_.address;
+    subscription.filter = Filter::connector_uid(context_.uid) && Filter::origin(EventOrigin::transport);
+    // Never more than two streams have credit.
+    subscription.capacity = 2 * (context_.pool->capacity() + internal::kControlWindow + internal::kStreamEventReserve);
+    subscription_ =
+        subscribe_on(context_.bus, strand_, std::move(subscription), [weak = weak_from_this()](const Received& r) {
+          if (const auto self = weak.lock()) self->receive(r);
+        });
+    RegistrationStream::Owner& self = *this;
+    serving_ =
+        std::make_unique<RegistrationStream>(context_, self,
+                                             RegistrationFsm(context_.address, times_of(context_.options),
+                                                             Backoff(backoff_of(context_.options), seeded_random())));
+    if (shutdown_) serving_->shutdown();
+    serving_->start();
+  }
+
+  void make_pool() {
     // Weak, because handlers keep the pool alive, and may outlive a runner that was let go before its end.
     ExecutePool::Hooks hooks;
     hooks.started = [weak = weak_from_this()](const std::string& id, std::size_t bytes) {
-      if (const auto self = weak.lock()) self->publish(ExecuteStarted{id, bytes, self->timers_.unix_ms()});
+      if (const auto self = weak.lock()) {
+        self->context_.publish(ExecuteStarted{id, bytes, self->context_.timers.unix_ms()});
+      }
     };
-    hooks.finished = [weak = weak_from_this()](messages::ExecuteResponse response, Duration duration, bool answerable) {
-      if (const auto self = weak.lock()) self->execute_finished(std::move(response), duration, answerable);
+    hooks.finished = [weak = weak_from_this()](ExecutePool::StreamId stream, messages::ExecuteResponse response,
+                                               Duration duration, bool answerable) {
+      if (const auto self = weak.lock()) self->finished(stream, std::move(response), duration, answerable);
     };
-    hooks.freed = [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->end_if_idle();
+    hooks.late = [weak = weak_from_this()](const std::string& id, Duration duration) {
+      if (const auto self = weak.lock()) {
+        self->context_.publish(ExecuteLate{id, duration});
+        self->room_changed();
+      }
     };
-    pool_ = std::make_shared<ExecutePool>(strand_, executor_, registration_.connector,
-                                          limits_of(registration_, options_), timers_, std::move(hooks));
-    SubscriptionOptions subscription;
-    subscription.name = "registration " + address_;
-    subscription.filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport);
-    subscription.capacity = pool_->room() + kControlWindow + kStreamEventReserve;
-    subscription_ = subscribe_on(bus_, strand_, std::move(subscription), [weak = weak_from_this()](const Received& r) {
-      if (const auto self = weak.lock()) self->receive(r);
-    });
-    step([&](auto& actions) { fsm_.start(timers_.now(), actions); });
+    context_.pool = std::make_shared<ExecutePool>(strand_, executor_, context_.registration.connector,
+                                                  limits_of(context_.registration, context_.options), context_.timers,
+                                                  std::move(hooks));
   }
 
-  // What comes in.
+  template <class Fn>
+  void for_each_stream(Fn fn) {
+    // None is destroyed before `sweep`, but they may change places.
+    const std::array<RegistrationStream*, 3> streams{retiring_.get(), serving_.get(), next_.get()};
+    for (RegistrationStream* stream : streams) {
+      if (stream != nullptr) fn(*stream);
+    }
+  }
 
   void receive(const Received& received) {
     if (received.closed() != nullptr) {
-      // The bus is gone: no event of the stream will come any more, so nobody can wait for its end.
-      abandon_stream(Error(errc::closed, "the bus is closed"));
-      return step([&](auto& actions) { fsm_.shutdown(timers_.now(), actions); });
+      // The bus is gone: no event of a stream will come any more, so nobody can wait for its end.
+      shutdown_ = true;
+      return for_each_stream([](RegistrationStream& stream) {
+        stream.abandon(Error(errc::closed, "the bus is closed"));
+        stream.shutdown();
+      });
     }
     if (received.gap() != nullptr) {
-      // Never by credit, but a bus that gave events up under pressure may have given up any, the stream's end too.
-      return abandon_stream(Error(errc::internal, "the bus lost events of the stream"));
+      // Never by credit, but a bus that gave events up under pressure may have given up any, a stream's end too.
+      return for_each_stream([](RegistrationStream& stream) {
+        stream.abandon(Error(errc::internal, "the bus lost events of the stream"));
+      });
     }
     const EventRef* event = received.event();
-    if (event == nullptr || link_ == nullptr || (*event)->source() != link_->id()) return;
-    if (const auto* closed = (*event)->get_if<transport::StreamClosed>()) return stream_closed(closed->error);
-    if ((*event)->is<transport::StreamOpened>()) {
-      return step([&](auto& actions) { fsm_.stream_opened(timers_.now(), actions); });
-    }
-    if ((*event)->is<transport::StreamWritable>()) {
-      blocked_ = false;
-      // The peer reads, so it lives, even if nothing can be read from it before it has taken what waits here.
-      if (request_credit_ == 0) fsm_.reading_paused(true, timers_.now());
-      flush();
-      return watch_reading();
-    }
-    if (const auto message = transport::message_of(**event)) {
-      message_received(*message, transport::frame_class_of(**event) == transport::FrameClass::request);
-    }
+    if (event == nullptr) return;
+    RegistrationStream* owner = nullptr;
+    for_each_stream([&](RegistrationStream& stream) {
+      if (stream.owns(**event)) owner = &stream;
+    });
+    if (owner != nullptr) owner->event(**event);
   }
 
-  void message_received(const messages::ConnectorMessage& message, bool request) {
-    // These keep their place until they are answered; all others give it back.
-    const bool starts_work = std::holds_alternative<messages::ExecuteRequest>(message) && driving();
-    if (request) --request_credit_;
-    step([&](auto& actions) { fsm_.message(message, timers_.now(), timers_.unix_ms(), actions); });
-    if (!starts_work) return_credit(request ? transport::Credit{1, 0} : transport::Credit{0, 1});
-    watch_reading();
-  }
+  // The pool.
 
-  /// Goes on without hearing the stream's own end.
-  void abandon_stream(const Error& why) {
-    if (link_) link_->cancel(why);
-    stream_closed(why);
-  }
-
-  void stream_closed(const Error& error) {
-    if (link_ == nullptr) return;
-    link_.reset();
-    outbox_.clear();
-    blocked_ = false;
-    heartbeat_waits_ = false;
-    finishing_ = false;
-    owed_ = {};
-    step([&](auto& actions) { fsm_.stream_closed(error, timers_.now(), timers_.unix_ms(), actions); });
-  }
-
-  void execute_finished(messages::ExecuteResponse response, Duration duration, bool answerable) {
-    const bool sent = answerable && link_ != nullptr;
+  void finished(ExecutePool::StreamId id, messages::ExecuteResponse response, Duration duration, bool answerable) {
+    RegistrationStream* stream = nullptr;
+    for_each_stream([&](RegistrationStream& each) {
+      if (each.open() && each.id() == id) stream = &each;
+    });
+    const bool sent = answerable && stream != nullptr;
     std::string frame = sent ? transport::encode_connector_message(response) : std::string();
-    if (const std::size_t limit = options_.limits.max_outbound_bytes; sent && (frame.empty() || frame.size() > limit)) {
+    const std::size_t limit = context_.options.limits.max_outbound_bytes;
+    if (sent && (frame.empty() || frame.size() > limit)) {
       const Error too_large(errc::message_too_large, "result of " + std::to_string(response.payload.size()) +
                                                          " bytes exceeds the limit of " + std::to_string(limit) +
                                                          " for a message");
@@ -188,221 +179,114 @@ class RegistrationRunner::Driver : public std::enable_shared_from_this<Driver> {
     finished.bytes_out = finished.success ? response.payload.size() : 0;
     finished.duration = duration;
     finished.error = sent ? response.error : "the stream ended before the answer";
-    if (sent) send(std::move(frame));
-    publish(std::move(finished));
-    return_credit({1, 0});
-    if (answerable) step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
-    end_if_idle();
+    if (sent) stream->answer(std::move(frame));
+    context_.publish(std::move(finished));
+    room_changed();
   }
 
-  /// While answers wait for room in the link, what they answer keeps its place, which bounds the outbox.
-  void return_credit(transport::Credit credit) {
-    if (link_ == nullptr) return;
-    owed_.requests += credit.requests;
-    owed_.controls += credit.controls;
-    if (outbox_.empty() && owed_ != transport::Credit{}) {
-      request_credit_ += owed_.requests;
-      link_->grant(std::exchange(owed_, {}));
-    }
-    watch_reading();
+  void room_changed() {
+    for_each_stream([](RegistrationStream& stream) { stream.room_changed(); });
+    settled();
   }
 
-  /// The watchdog rests while reading is paused for want of room, but not while it is the peer who reads nothing.
-  void watch_reading() {
-    fsm_.reading_paused(request_credit_ == 0 && owed_.requests == 0, timers_.now());
-    if (!stepping_) arm_timer();
+  // The streams.
+
+  void replace_wanted(RegistrationStream& stream) override {
+    if (&stream != serving_.get() || shutdown_) return;
+    // One at a time: the last replacement is not complete yet.
+    replace_later_ = next_ != nullptr || retiring_ != nullptr;
+    if (replace_later_) return;
+    next_ = stream.replacement();
+    settled();
   }
 
-  [[nodiscard]] bool driving() const {
-    return fsm_.state() == Fsm::State::driving || fsm_.state() == Fsm::State::draining;
+  void registered(RegistrationStream& stream) override {
+    if (&stream != next_.get()) return;
+    retiring_ = std::exchange(serving_, std::move(next_));
+    retiring_->retire();
   }
 
-  // What the state machine wants.
+  void refused(RegistrationStream& stream) override {
+    // A gateway that takes no second stream of one identity: the first must go before the next can come.
+    if (&stream == next_.get()) serving_->retire();
+  }
 
-  /// Runs one input of the state machine and carries out its actions. Inputs that come while actions are carried out
-  /// are taken as they come: the actions already decided go first.
-  template <class Input>
-  void step(Input&& input) {
-    Fsm::Actions actions;
-    input(actions);
-    for (auto& action : actions) pending_.push_back(std::move(action));
-    if (std::exchange(stepping_, true)) return;
-    while (!pending_.empty()) {
-      Fsm::Action action = std::move(pending_.front());
-      pending_.pop_front();
-      std::visit([this](auto&& a) { this->perform(std::forward<decltype(a)>(a)); }, std::move(action));
-    }
-    stepping_ = false;
+  void settled() override {
     arm_timer();
+    bool some_over = false;
+    for_each_stream([&](RegistrationStream& stream) { some_over = some_over || stream.end().has_value(); });
+    if (!some_over) return;
+    if ((retiring_ || next_) && !std::exchange(sweeping_, true)) {
+      asio::post(strand_, [self = shared_from_this()] { self->sweep(); });
+    }
     end_if_idle();
   }
 
-  void perform(Fsm::OpenStream&& open) {
-    pool_->reopen();
-    transport::StreamOptions stream;
-    stream.publisher = publisher_;
-    stream.decoder = decoder_;
-    stream.id = bus_.new_source();
-    stream.routing.connector_uid = uid_;
-    stream.routing.connector_id = address_;
-    stream.routing.address = address_;
-    stream.initial_credit = {static_cast<std::uint32_t>(pool_->room()), kControlWindow};
-    stream.limits = options_.limits;
-    stream.connect_timeout = options_.connect_timeout;
-    request_credit_ = pool_->room();
-    auto hello = register_frame(open.session_token);
-    if (!hello) {
-      return step([&](auto& actions) {
-        fsm_.stream_closed(hello.error(), timers_.now(), timers_.unix_ms(), actions);
-      });
+  void sweep() {
+    sweeping_ = false;
+    if (over_) return;
+    if (retiring_ && retiring_->end()) retiring_.reset();
+    if (next_ && serving_->end()) serving_ = std::move(next_);
+    if (!retiring_ && !next_ && std::exchange(replace_later_, false) &&
+        serving_->fsm().state() == RegistrationFsm::State::driving) {
+      replace_wanted(*serving_);
     }
-    link_ = dialer_.open(std::move(stream), std::move(*hello));
-  }
-
-  /// The connector is the user's code and may throw when it is asked what it is.
-  Result<std::string> register_frame(const std::string& session_token) const {
-    const std::string what = "the connector failed to describe itself: ";
-    try {
-      return transport::encode_connector_message(make_register_request(registration_, session_token, endpoint_));
-    } catch (const std::exception& e) {
-      return Error(errc::handler_failed, what + e.what());
-    } catch (...) {
-      return Error(errc::handler_failed, what + "something that is no std::exception");
-    }
-  }
-
-  void perform(Fsm::Send&& send_action) {
-    // One heartbeat that waits for the peer to read says all that more of them would.
-    const bool heartbeat = std::holds_alternative<messages::HeartbeatRequest>(send_action.message);
-    if (heartbeat && std::exchange(heartbeat_waits_, true)) return;
-    send(transport::encode_connector_message(send_action.message));
-  }
-  void perform(Fsm::Execute&& execute) {
-    pool_->submit(std::move(execute.request));
-    step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
-  }
-  void perform(Fsm::DrainExecutes&&) {
-    pool_->drain();
-    step([&](auto& actions) { fsm_.in_flight_changed(pool_->in_flight(), timers_.now(), actions); });
-  }
-  void perform(Fsm::CancelExecutes&& cancel) { pool_->cancel_all(cancel.answer); }
-  void perform(Fsm::FinishStream&&) {
-    finishing_ = true;
-    flush();
-  }
-  void perform(Fsm::CancelStream&& cancel) {
-    outbox_.clear();
-    if (link_) link_->cancel(std::move(cancel.why));
-  }
-  void perform(Fsm::End&& end) { end_error_ = std::move(end.error); }
-  template <class Event>
-  void perform(Event&& event) {
-    publish(std::forward<Event>(event));
-  }
-
-  // Sending.
-
-  void send(std::string frame) {
-    if (link_ == nullptr) return;
-    outbox_.push_back(std::move(frame));
-    flush();
-  }
-
-  /// The outbox holds what the link had no room for: answers, each of which holds back credit, and one heartbeat.
-  void flush() {
-    while (!blocked_ && !outbox_.empty() && link_) {
-      switch (link_->send(outbox_.front())) {
-        case transport::SendStatus::queued: outbox_.pop_front(); break;
-        case transport::SendStatus::full: blocked_ = true; return;
-        case transport::SendStatus::too_large:
-          publish(RegistrationNotice{address_, "message of " + std::to_string(outbox_.front().size()) +
-                                                   " bytes exceeds the outbound limit and was not sent"});
-          outbox_.pop_front();
-          break;
-        case transport::SendStatus::closed:
-          outbox_.clear();
-          step([&](auto& actions) { fsm_.send_failed(timers_.now(), actions); });
-          return;
-      }
-    }
-    if (outbox_.empty()) {
-      heartbeat_waits_ = false;
-      return_credit({});
-    }
-    if (finishing_ && outbox_.empty() && link_) {
-      finishing_ = false;
-      link_->finish();
-    }
-  }
-
-  template <class Event>
-  void publish(Event event) {
-    Routing routing = routing_for<Event>();
-    routing.connector_uid = uid_;
-    routing.connector_id = address_;
-    routing.address = address_;
-    publisher_.publish(std::move(event), std::move(routing), EventOrigin::connector, source_);
+    settled();
   }
 
   // Time and the end.
 
   void arm_timer() {
-    const auto deadline = fsm_.next_deadline();
+    std::optional<TimePoint> deadline = context_.pool->next_deadline();
+    for_each_stream([&](RegistrationStream& stream) {
+      const auto next = stream.fsm().next_deadline();
+      if (next) deadline = deadline ? std::min(*deadline, *next) : *next;
+    });
     // A timer that is armed for earlier serves too: it looks again when it fires.
-    if (!deadline || (timer_ && armed_for_ <= *deadline)) return;
-    if (timer_) timers_.cancel(*timer_);
+    if (!deadline || over_ || (timer_ && armed_for_ <= *deadline)) return;
+    if (timer_) context_.timers.cancel(*timer_);
     armed_for_ = *deadline;
-    timer_ = timers_.schedule_at(*deadline, [weak = weak_from_this()] {
+    timer_ = context_.timers.schedule_at(*deadline, [weak = weak_from_this()] {
       if (const auto self = weak.lock()) asio::post(self->strand_, [self] { self->timer_fired(); });
     });
   }
 
   void timer_fired() {
-    if (over_ || (timer_ && timers_.now() < armed_for_)) return;
+    if (over_ || (timer_ && context_.timers.now() < armed_for_)) return;
     timer_.reset();
-    step([&](auto& actions) { fsm_.tick(timers_.now(), timers_.unix_ms(), actions); });
+    for_each_stream([](RegistrationStream& stream) { stream.tick(); });
+    context_.pool->expire();
+    settled();
   }
 
-  /// Nothing is left once the stream is closed and every handler has returned.
+  /// Nothing is left once every stream is closed and every handler has returned.
   void end_if_idle() {
-    if (!end_error_ || stepping_ || link_ != nullptr || pool_->running() != 0 || !ended_) return;
-    if (timer_) timers_.cancel(*timer_);
-    subscription_ = {};
-    publish(RegistrationEnded{address_, *end_error_});
+    bool idle = ended_ != nullptr && context_.pool->running() == 0;
+    for_each_stream([&](RegistrationStream& stream) { idle = idle && stream.end() && !stream.open(); });
+    if (!idle || over_) return;
     over_ = true;
+    const Error error = next_ ? *next_->end() : *serving_->end();
+    if (timer_) context_.timers.cancel(*timer_);
+    subscription_ = {};
+    context_.publish(RegistrationEnded{context_.address, error});
     // Posted, because the callback may let this go while its frames are still on the stack.
-    asio::post(strand_,
-               [self = shared_from_this(), ended = std::exchange(ended_, nullptr)] { ended(*self->end_error_); });
+    asio::post(strand_, [self = shared_from_this(), error, ended = std::exchange(ended_, nullptr)] { ended(error); });
   }
 
   const asio::strand<asio::any_io_executor> strand_;
   const asio::any_io_executor executor_;
-  SharingBus& bus_;
-  const Publisher publisher_;
-  TimerService& timers_;
-  transport::Dialer& dialer_;
-  const Registration registration_;
-  const RunnerOptions options_;
-  const transport::Endpoint endpoint_;
-  const std::string address_;
-  const Uuid uid_ = random_uuid();
-  const std::uint64_t source_;
-  const std::shared_ptr<const transport::FrameDecoder> decoder_ = std::make_shared<transport::ConnectorFrameDecoder>();
+  RegistrationContext context_;
 
-  RegistrationFsm fsm_;
-  std::deque<Fsm::Action> pending_;
-  bool stepping_ = false;
-  std::shared_ptr<ExecutePool> pool_;
-  std::shared_ptr<transport::Link> link_;
-  std::size_t request_credit_ = 0;
-  transport::Credit owed_;
-  std::deque<std::string> outbox_;
-  bool blocked_ = false;
-  bool heartbeat_waits_ = false;
-  bool finishing_ = false;
+  std::unique_ptr<RegistrationStream> serving_;
+  /// Is to replace `serving_` once it is registered.
+  std::unique_ptr<RegistrationStream> next_;
+  /// Was replaced and answers what is in flight.
+  std::unique_ptr<RegistrationStream> retiring_;
+  bool replace_later_ = false;
+  bool sweeping_ = false;
+  bool shutdown_ = false;
   std::optional<TimerId> timer_;
   TimePoint armed_for_{};
-  std::optional<Error> end_error_;
   /// Set before `ended` is called, after which timers, bus and dialer may be gone.
   bool over_ = false;
   std::function<void(Error)> ended_;

@@ -21,6 +21,7 @@ FLAGS = {
         "--type", "--tenant", "--instance", "--instances", "--auth-token", "--display-name", "--tags",
         "--max-streams-per-channel", "--connect-timeout", "--no-reconnect", "--reconnect-delay", "--max-backoff",
         "--reconnect-jitter", "--jitter-mode", "--max-concurrent-requests", "--max-waiting-requests",
+        "--request-timeout",
         "--heartbeat-interval", "--heartbeat-timeout", "--minimum-stream-life", "--drain", "--max-message-bytes",
         "--json", "--log-level", "--config",
     ],

@@ -48,7 +48,7 @@ class Owner {
     const std::uint8_t how = bytes_.next();
     Fsm::Actions actions;
     const bool stream_was_open = stream_;
-    switch (what % 11) {
+    switch (what % 12) {
       case 0:
         fsm_.start(now_, actions);
         break;
@@ -61,7 +61,7 @@ class Owner {
         break;
       case 4:
         stream_ = false;
-        fsm_.stream_closed(error(how), now_, ++unix_ms_, actions);
+        fsm_.stream_closed(error(how), now_, ++unix_ms_, actions, milliseconds(how > 200 ? how * 1'000 : 0));
         require(stream_was_open || actions.empty(), "an end without a stream means something");
         break;
       case 5:
@@ -75,10 +75,13 @@ class Owner {
         break;
       case 8:
         // Seldom, because nothing much follows it.
-        if (how % 4 == 0) fsm_.shutdown(now_, actions);
+        if (how % 4 == 0) fsm_.shutdown(now_, actions, how % 8 == 0);
         break;
       case 9:
         now_ += milliseconds(how * how);
+        break;
+      case 10:
+        replace(how, actions);
         break;
       default:
         if (const auto deadline = fsm_.next_deadline()) now_ = std::max(now_, *deadline);
@@ -136,7 +139,7 @@ class Owner {
       case 2:
         return messages::HeartbeatRequest{};
       case 3:
-        return messages::HeartbeatResponse{};
+        return messages::HeartbeatResponse{"", how / 8, (how & 64) != 0};
       case 4:
         return messages::ExecuteRequest{};
       case 5:
@@ -146,6 +149,18 @@ class Owner {
       default:
         return messages::UnknownMessage{};
     }
+  }
+  /// As its driver does: a machine that replaces this one, and this one retired; sometimes the new one goes on.
+  void replace(std::uint8_t how, Fsm::Actions& actions) {
+    if (!asked_) return;
+    if (how % 2 == 0) {
+      fsm_.retire(now_, how / 8, actions);
+      return;
+    }
+    Fsm::Actions of_next;
+    Fsm next = fsm_.replacement(now_, of_next);
+    require(of_next.size() == 1 && std::holds_alternative<BackingOff>(of_next[0]), "a replacement does not wait");
+    require(next.state() == Fsm::State::backing_off && next.next_deadline().has_value(), "a replacement never comes");
   }
   static Error error(std::uint8_t how) {
     if (how % 4 == 0) return {};
@@ -163,10 +178,14 @@ class Owner {
     if constexpr (std::is_same_v<Action, Fsm::OpenStream>) {
       require(!stream_, "a second stream before the first has ended");
       stream_ = true;
+      replace_asked_ = false;
     } else if constexpr (std::is_same_v<Action, Fsm::Send> || std::is_same_v<Action, Fsm::Execute>) {
       require(stream_ && registered_, "work without a registered stream");
     } else if constexpr (std::is_same_v<Action, Fsm::FinishStream> || std::is_same_v<Action, Fsm::CancelStream>) {
       require(stream_, "ends a stream that is none");
+    } else if constexpr (std::is_same_v<Action, Fsm::ReplaceStream>) {
+      require(stream_ && registered_ && !replace_asked_, "asks for a replacement twice, or of nothing");
+      asked_ = replace_asked_ = true;
     } else if constexpr (std::is_same_v<Action, Registered>) {
       require(stream_ && !registered_, "registered twice, or without a stream");
       registered_ = true;
@@ -192,7 +211,8 @@ class Owner {
       require(!deadline, "a deadline with nothing to wait for");
     }
     if (fsm_.state() == Fsm::State::registering || fsm_.state() == Fsm::State::driving ||
-        fsm_.state() == Fsm::State::backing_off || fsm_.state() == Fsm::State::draining) {
+        fsm_.state() == Fsm::State::backing_off || fsm_.state() == Fsm::State::draining ||
+        fsm_.state() == Fsm::State::retiring) {
       require(deadline.has_value(), "waits without a deadline");
     }
   }
@@ -205,6 +225,9 @@ class Owner {
   bool stream_ = false;
   bool registered_ = false;
   bool ended_ = false;
+  /// A replacement was asked for, ever and on this stream.
+  bool asked_ = false;
+  bool replace_asked_ = false;
 };
 
 }  // namespace

@@ -201,7 +201,12 @@ class Execute(ConnectorTest):
         self.assertEqual(executed["capability"], "greet")
         self.assertEqual(
             executed["context"],
-            {"tenant_id": "acme", "connector_arn": "matrix:acme:echo:a", "x-invoke-depth": "1"},
+            {
+                "tenant_id": "acme",
+                "connector_arn": "matrix:acme:echo:a",
+                "x-invoke-depth": "1",
+                "timeout_ms": "30000",
+            },
         )
 
     def test_our_own_connector_answers_a_peer(self):

@@ -235,9 +235,14 @@ class Execute(GatewayTest):
         self.assert_answer(self.execute(session, lines, encoding=JSON_LINES), [{"n": 1}, [2], "three"])
         self.assert_answer(self.execute(session, b"", encoding=JSON_LINES), [])
 
+    def test_messagepack(self):
+        _, session = self.connected()
+        self.assert_answer(self.execute(session, b"\x93\x01\xa1a\x81\xa1k\xc0", encoding=6), [1, "a", {"k": None}])
+        self.assert_failure(self.execute(session, b"\xc4\x01x", encoding=6), "Deserialization error: ")
+
     def test_unsupported_encodings(self):
         _, session = self.connected()
-        for encoding, name in ((0, "Unspecified"), (3, "ArrowIpc"), (5, "Protobuf"), (6, "Msgpack"), (7, "Parquet")):
+        for encoding, name in ((0, "Unspecified"), (3, "ArrowIpc"), (5, "Protobuf"), (7, "Parquet")):
             with self.subTest(name):
                 response = self.execute(session, b"{}", encoding=encoding)
                 self.assert_failure(response, f"Unsupported encoding: Encoding {name} not yet implemented")

@@ -51,6 +51,8 @@ class ScriptGateway {
   std::function<std::optional<transport::messages::RegisterResponse>(const transport::messages::RegisterRequest&)>
       on_register = [](const auto& hello) { return std::optional(yes(hello)); };
   bool answer_heartbeats = true;
+  /// What the answers to heartbeats say.
+  bool should_reconnect = false;
   /// What a new session may send before `grant`.
   transport::Credit credit{.requests = 1'000'000, .controls = 1'000'000};
   transport::StreamLimits limits{.max_inbound_bytes = 16 * 1024 * 1024, .outbound_capacity = 100'000};
@@ -146,9 +148,12 @@ class ScriptGateway {
       violations.push_back("the first message is " + std::string(event.type_name()));
     } else if (const auto* answer = event.get_if<transport::messages::ExecuteResponse>()) {
       session.answers.push_back(*answer);
-    } else if (event.is<transport::messages::HeartbeatRequest>()) {
+    } else if (const auto* heartbeat = event.get_if<transport::messages::HeartbeatRequest>()) {
       ++session.heartbeats;
-      if (answer_heartbeats) send(session, transport::messages::HeartbeatResponse{});
+      if (answer_heartbeats) {
+        send(session,
+             transport::messages::HeartbeatResponse{heartbeat->gateway_id, heartbeat->timestamp_ms, should_reconnect});
+      }
     } else if (event.is<transport::messages::HeartbeatResponse>()) {
       ++session.heartbeat_answers;
     } else if (!event.is<transport::StreamWritable>()) {

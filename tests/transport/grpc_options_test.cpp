@@ -47,6 +47,14 @@ TEST(GrpcStatus, EveryErrc_HasAStatusAndTheTextIsKept) {
   }
 }
 
+TEST(GrpcStatus, RetryPushback_IsMillisecondsOrNothing) {
+  using transport::internal::pushback_of;
+  EXPECT_EQ(pushback_of("1500"), std::chrono::milliseconds(1'500));
+  EXPECT_EQ(pushback_of("0"), Duration::zero());
+  for (const char* none : {"", "-1", "1.5", "1s", "99999999999999"})
+    EXPECT_EQ(pushback_of(none), Duration::zero()) << none;
+}
+
 TEST(GrpcOptions, Validate_NamesTheField) {
   const auto dialer_error = [](auto change) {
     GrpcDialerOptions options;

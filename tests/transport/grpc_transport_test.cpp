@@ -299,6 +299,35 @@ TEST_F(GrpcRig, Compressed_FromThePeer_IsRefused) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
 }
 
+TEST_F(GrpcRig, RetryPushback_OfTheServer_IsInStreamClosed) {
+  // Only a server of another make says when to come back.
+  struct Busy final : grpc::CallbackGenericService {
+    struct Reactor final : grpc::ServerGenericBidiReactor {
+      explicit Reactor(grpc::GenericCallbackServerContext* context) {
+        context->AddTrailingMetadata("grpc-retry-pushback-ms", "1500");
+        Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy"));
+      }
+      void OnDone() override { delete this; }
+    };
+    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+      return new Reactor(context);
+    }
+  };
+  Busy service;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&service);
+  const auto server_of_another_make = builder.BuildAndStart();
+  endpoint = Endpoint{"grpc", "127.0.0.1", static_cast<std::uint16_t>(port)};
+  dial();
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_EQ(stream.closed->retry_after, std::chrono::milliseconds(1'500)) << stream.ending();
+  dialer.reset();
+  server_of_another_make->Shutdown();
+}
+
 TEST_F(GrpcRig, Cancel_ByTheServer_TellsThePeerWhy) {
   listen();
   dial();

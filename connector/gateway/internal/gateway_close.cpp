@@ -40,6 +40,16 @@ void GatewayCore::close(Duration drain, std::function<void()> done) {
   }
   for (const auto& listener : listeners)
     listener->stop_accepting();
+  if (first && drain > Duration::zero()) {
+    std::vector<std::shared_ptr<Session>> sessions;
+    {
+      const std::scoped_lock lock(mutex_);
+      for (const auto& [uid, session] : sessions_)
+        sessions.push_back(session);
+    }
+    for (const auto& session : sessions)
+      session->ask_to_reconnect();
+  }
   limit_drain(drain);
   if (first) requests_->close(posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(true); }));
 }

@@ -10,6 +10,11 @@ namespace {
 /// Longer deadlines than this make no difference, and would overflow the clock.
 constexpr Duration kTimeoutMax = std::chrono::hours(24 * 365);
 
+/// Of a sanitised address.
+std::string tenant_of(const std::string& address) {
+  return address.substr(0, address.find('.'));
+}
+
 }  // namespace
 
 GatewayCore::GatewayCore(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
@@ -124,17 +129,25 @@ GatewayCore::ClaimResult GatewayCore::claim(const std::shared_ptr<Session>& sess
   {
     const std::scoped_lock lock(mutex_);
     if (phase_ != Phase::open) return {Error(errc::closed, "the gateway is closing")};
-    Registered& place = addresses_[identity.address];
-    if (place.session && options_.duplicates == DuplicatePolicy::refuse_new) {
+    const auto taken = addresses_.find(identity.address);
+    if (taken != addresses_.end() && options_.duplicates == DuplicatePolicy::refuse_new) {
       return {Error(errc::already_exists, "a connector of this identity is registered already")};
     }
+    if (taken == addresses_.end()) {
+      std::size_t& of_tenant = tenants_[tenant_of(identity.address)];
+      if (of_tenant >= options_.max_registrations_per_tenant) {
+        return {Error(errc::capacity_exceeded, "the tenant has " + std::to_string(of_tenant) + " connectors already")};
+      }
+      ++of_tenant;
+    }
+    Registered& place = addresses_[identity.address];
     old = std::exchange(place.session, session);
     place.identity = identity;
     place.at_unix_ms = unix_ms;
   }
   if (!old) return {};
-  old->end(Error(errc::stream_failed, "replaced by a newer stream of the same connector, from " + session->peer()),
-           false);
+  old->supersede(
+      Error(errc::stream_failed, "replaced by a newer stream of the same connector, from " + session->peer()));
   return {{}, true};
 }
 
@@ -145,6 +158,8 @@ void GatewayCore::release(const Session& session, const std::string& address) {
   if (found == addresses_.end() || found->second.session.get() != &session) return;
   forgotten = std::move(found->second.session);
   addresses_.erase(found);
+  const auto tenant = tenants_.find(tenant_of(address));
+  if (--tenant->second == 0) tenants_.erase(tenant);
 }
 
 void GatewayCore::remove(const Session& session) {
@@ -156,6 +171,18 @@ void GatewayCore::remove(const Session& session) {
   sessions_.erase(found);
 }
 
+std::shared_ptr<Session> GatewayCore::find(std::string_view address) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = addresses_.find(address);
+  return found != addresses_.end() ? found->second.session : nullptr;
+}
+
+bool GatewayCore::ask_to_reconnect(const std::string& address) {
+  const auto session = find(address);
+  if (session) session->ask_to_reconnect();
+  return session != nullptr;
+}
+
 void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
   Request request;
   request.admission = {requests_, requests_->enter()};
@@ -165,27 +192,32 @@ void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback
   const bool valid = call.timeout > Duration::zero();
   request.call = std::move(call);
   request.callback = std::move(callback);
-  if (!request.admission.entry) return refuse(std::move(request), Error(errc::closed, "the gateway is closing"));
-  if (!valid) return refuse(std::move(request), Error(errc::invalid_argument, "ExecuteCall::timeout must be above 0"));
-  std::shared_ptr<Session> session;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (const auto found = addresses_.find(address); found != addresses_.end()) session = found->second.session;
+  const auto refused = [&](errc code, std::string why) {
+    refuse(std::move(request), std::move(address), Error(code, std::move(why)));
+  };
+  if (!request.admission.entry) return refused(errc::closed, "the gateway is closing");
+  if (!valid) return refused(errc::invalid_argument, "ExecuteCall::timeout must be above 0");
+  if (requests_->count() > options_.max_pending) {
+    return refused(errc::capacity_exceeded,
+                   "the gateway has " + std::to_string(options_.max_pending) + " requests pending");
   }
-  if (!session) {
-    return refuse(std::move(request), Error(errc::not_found, "no connector is registered at '" + address + "'"));
-  }
+  const auto session = find(address);
+  if (!session) return refused(errc::not_found, "no connector is registered at '" + address + "'");
   if (!session->reserve()) {
-    return refuse(
-        std::move(request),
-        Error(errc::capacity_exceeded, "connector " + address + " has " +
-                                           std::to_string(options_.max_pending_per_session) + " requests pending"));
+    return refused(errc::capacity_exceeded, "connector " + address + " has " +
+                                                std::to_string(options_.max_pending_per_session) + " requests pending");
   }
   session->execute(std::move(request));
 }
 
-void GatewayCore::refuse(Request request, Error error) {
-  post([request = std::move(request), error = std::move(error)](GatewayCore& self) mutable {
+void GatewayCore::refuse(Request request, std::string address, Error error) {
+  // Not in the caller's turn, which may be the bus's own.
+  post([request = std::move(request), address = std::move(address),
+        error = std::move(error)](GatewayCore& self) mutable {
+    Routing routing;
+    routing.kind = RequestRefused::event_kind;
+    routing.address = address;
+    self.publish(RequestRefused{request.id, std::move(address), error}, std::move(routing));
     self.deliver(request, std::move(error), {});
   });
 }

@@ -40,6 +40,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void execute(std::string address, ExecuteCall call, ExecuteCallback callback);
   [[nodiscard]] std::vector<SessionInfo> sessions() const;
   [[nodiscard]] std::size_t session_count() const;
+  bool ask_to_reconnect(const std::string& address);
   void close(Duration drain, std::function<void()> done);
   /// The handle is gone: see `Gateway::~Gateway`.
   void abandon();
@@ -54,6 +55,8 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   /// Frees the address unless another session has it by now.
   void release(const Session& session, const std::string& address);
   void remove(const Session& session);
+  /// Who has the address, if anybody.
+  [[nodiscard]] std::shared_ptr<Session> find(std::string_view address) const;
   /// Calls the request's callback and contains what it throws.
   void deliver(Request& request, Error error, ExecuteReply reply) noexcept;
 
@@ -85,7 +88,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   /// Null, with the reason, when there is no room.
   std::shared_ptr<Session> make_session(const transport::StreamOpened& opened, std::shared_ptr<transport::Link> link,
                                         Error& refused);
-  void refuse(Request request, Error error);
+  void refuse(Request request, std::string address, Error error);
 
   // The steps of close, on the executor.
   void limit_drain(Duration drain);
@@ -111,6 +114,8 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   mutable std::mutex mutex_;
   std::unordered_map<Uuid, std::shared_ptr<Session>> sessions_;
   std::map<std::string, Registered, std::less<>> addresses_;
+  /// Registered connectors of each tenant.
+  std::unordered_map<std::string, std::size_t> tenants_;
   std::vector<std::shared_ptr<transport::Listener>> listeners_;
   std::unordered_set<std::uint64_t> listener_ids_;
   std::vector<std::function<void()>> waiting_;

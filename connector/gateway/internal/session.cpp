@@ -61,7 +61,9 @@ void Session::start(SharingBus& bus) {
   post([subscription = std::move(subscription), window](Session& self) mutable {
     if (self.gone_) return;
     self.subscription_ = std::move(subscription);
-    self.link_->grant(window);
+    // Until it is registered, its register request and nothing else.
+    self.owed_ = {window.requests - 1, window.controls - 1};
+    self.link_->grant({1, 1});
   });
 }
 
@@ -80,6 +82,22 @@ void Session::end(Error why, bool graceful) {
   });
 }
 
+void Session::supersede(Error why) {
+  post([why = std::move(why)](Session& self) mutable {
+    self.superseded_ = std::move(why);
+    if (self.fsm_.reconnect_asked()) return;
+    const Moment at = self.core_->timers().moment();
+    self.feed([&](SessionFsm& fsm, auto& actions) { fsm.end(*self.superseded_, false, at, actions); });
+  });
+}
+
+void Session::ask_to_reconnect() {
+  post([](Session& self) {
+    const Moment at = self.core_->timers().moment();
+    self.feed([&](SessionFsm& fsm, auto& actions) { fsm.ask_to_reconnect(at, actions); });
+  });
+}
+
 SessionCounters Session::counters() const {
   return {reserved_.load(std::memory_order_relaxed), answered_.load(std::memory_order_relaxed),
           failed_.load(std::memory_order_relaxed), late_answers_.load(std::memory_order_relaxed)};
@@ -95,6 +113,10 @@ void Session::depart() {
 /// After every turn on the strand.
 void Session::settle() {
   if (gone_) return;
+  if (superseded_ && pending_.size() == 0 && fsm_.registered()) {
+    const Moment at = core_->timers().moment();
+    feed([&](SessionFsm& fsm, auto& actions) { fsm.end(*superseded_, true, at, actions); });
+  }
   return_credit();
   arm_timer();
 }
@@ -160,7 +182,9 @@ void Session::event(const BusEvent& event) {
   }
   const Moment at = core_->timers().moment();
   feed([&](SessionFsm& fsm, auto& actions) {
-    if (const auto* request = event.get_if<messages::RegisterRequest>()) return fsm.message(*request, at, actions);
+    if (const auto* request = event.get_if<messages::RegisterRequest>()) {
+      return fsm.message(*request, link_->stats().bytes_received, at, actions);
+    }
     if (const auto* heartbeat = event.get_if<messages::HeartbeatRequest>()) return fsm.message(*heartbeat, at, actions);
     if (const auto* unknown = event.get_if<messages::UnknownMessage>()) return fsm.message(*unknown, at, actions);
     fsm.other_message(event.type_name(), at, actions);
@@ -174,7 +198,7 @@ void Session::event(const BusEvent& event) {
 // state machine ends it for its silence. Requests that wait for room do not count: their answers must come in.
 void Session::return_credit() {
   if (outbox_.replies() >= kRepliesMax) return;
-  if (fsm_.state() != SessionFsm::State::registered && fsm_.state() != SessionFsm::State::awaiting_register) return;
+  if (fsm_.state() != SessionFsm::State::registered) return;
   const transport::Credit window = core_->options().window;
   const bool due =
       owed_.requests >= std::max(window.requests / 4, 1U) || owed_.controls >= std::max(window.controls / 4, 1U);

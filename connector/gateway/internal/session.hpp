@@ -47,6 +47,9 @@ class Session final : public std::enable_shared_from_this<Session> {
   /// After `reserve`.
   void execute(Request request);
   void end(Error why, bool graceful);
+  /// A newer stream has the address. One that was asked to go answers what is pending first.
+  void supersede(Error why);
+  void ask_to_reconnect();
 
   [[nodiscard]] const Uuid& uid() const noexcept { return link_->uid(); }
   [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
@@ -80,6 +83,8 @@ class Session final : public std::enable_shared_from_this<Session> {
 
   // Requests.
   void begin(Request request);
+  /// It did not go out: another session may have the address by now.
+  void turn_away(Request request, Error error);
   void announce(const Request& request);
   void complete(Request request, Error error, ExecuteReply reply);
   void finish(Request request, Error error, ExecuteReply reply);
@@ -125,6 +130,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   /// Finish the stream as soon as the outbox is empty.
   bool finish_wanted_ = false;
   bool gone_ = false;
+  /// Why this is ended when nothing is pending any more.
+  std::optional<Error> superseded_;
 };
 
 }  // namespace sharingbus::connector::internal

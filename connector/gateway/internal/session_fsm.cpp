@@ -57,14 +57,17 @@ SessionFsm::SessionFsm(const GatewayOptions& options, TokenSource tokens, std::s
       deadline_(opened_at + options.register_timeout),
       last_message_(opened_at) {}
 
-void SessionFsm::message(const messages::RegisterRequest& request, Moment at, Actions& actions) {
+void SessionFsm::message(const messages::RegisterRequest& request, std::size_t bytes, Moment at, Actions& actions) {
   last_message_ = at.now;
   if (state_ == State::registered) return register_again(request, at, actions);
   if (state_ != State::awaiting_register) return;
   const Address address = address_of(request);
-  if (const Error wrong = check_identity(request)) {
-    return refuse(wrong, to_string(address), to_arn(address), at, actions);
+  Error wrong = check_identity(request);
+  if (bytes > options_.max_register_bytes) {
+    wrong = Error(errc::message_too_large, "the register request exceeds the limit of " +
+                                               std::to_string(options_.max_register_bytes) + " bytes");
   }
+  if (wrong) return refuse(wrong, to_string(address), to_arn(address), at, actions);
   identity_.address = to_string(address);
   identity_.arn = to_arn(address);
   identity_.display_name =
@@ -133,7 +136,13 @@ void SessionFsm::refuse(const Error& why, std::string address, std::string arn, 
 void SessionFsm::message(const messages::HeartbeatRequest& request, Moment at, Actions& actions) {
   if (state_ != State::registered) return other_message(messages::HeartbeatRequest::event_name, at, actions);
   last_message_ = at.now;
-  actions.push_back(Send{messages::HeartbeatResponse{request.gateway_id, request.timestamp_ms, false}});
+  actions.push_back(Send{messages::HeartbeatResponse{request.gateway_id, request.timestamp_ms, reconnect_asked_}});
+}
+
+void SessionFsm::ask_to_reconnect(Moment at, Actions& actions) {
+  if (state_ != State::registered) return;
+  reconnect_asked_ = true;
+  actions.push_back(Send{messages::HeartbeatResponse{identity_.address, at.unix_ms, true}});
 }
 
 void SessionFsm::message(const messages::UnknownMessage& unknown, Moment at, Actions& actions) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -74,7 +75,8 @@ class SessionFsm {
   SessionFsm(const GatewayOptions& options, TokenSource tokens, std::string peer, TimePoint opened_at);
 
   // Messages; each counts as a sign of life.
-  void message(const transport::messages::RegisterRequest& request, Moment at, Actions& actions);
+  /// `bytes`: what the stream has sent so far.
+  void message(const transport::messages::RegisterRequest& request, std::size_t bytes, Moment at, Actions& actions);
   void message(const transport::messages::HeartbeatRequest& request, Moment at, Actions& actions);
   void message(const transport::messages::UnknownMessage& unknown, Moment at, Actions& actions);
   /// Any other; `name` is its event name.
@@ -83,6 +85,8 @@ class SessionFsm {
   void claimed(bool replaced, Moment at, Actions& actions);
   void claim_refused(const Error& why, Moment at, Actions& actions);
   void tick(Moment at, Actions& actions);
+  /// Tells a registered connector to replace this stream, now and with every answer to a heartbeat.
+  void ask_to_reconnect(Moment at, Actions& actions);
   /// Ends the stream for a reason of the gateway's: graceful lets out what is queued.
   void end(const Error& why, bool graceful, Moment at, Actions& actions);
   void stream_closed(const Error& error, Actions& actions);
@@ -91,6 +95,7 @@ class SessionFsm {
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
   [[nodiscard]] State state() const noexcept { return state_; }
   [[nodiscard]] bool registered() const noexcept { return state_ == State::registered; }
+  [[nodiscard]] bool reconnect_asked() const noexcept { return reconnect_asked_; }
   /// Empty before the claim.
   [[nodiscard]] const ConnectorIdentity& identity() const noexcept { return identity_; }
 
@@ -109,6 +114,7 @@ class SessionFsm {
   const std::string peer_;
 
   State state_ = State::awaiting_register;
+  bool reconnect_asked_ = false;
   ConnectorIdentity identity_;
   std::string token_;
   /// Of the register wait or of finishing, by state.

@@ -19,7 +19,7 @@ const std::string* find(const Context& context, const char* key) {
 }
 
 /// What old connectors can read, see ExecuteCall::payload.
-messages::ExecuteRequest to_message(Request& request, const std::string& arn) {
+messages::ExecuteRequest to_message(Request& request, const std::string& arn, TimePoint now) {
   messages::ExecuteRequest message;
   message.request_id = request.id;
   message.payload = std::move(request.call.payload.bytes);
@@ -28,6 +28,9 @@ messages::ExecuteRequest to_message(Request& request, const std::string& arn) {
   if (message.payload.empty()) message.payload = "{}";
   message.context = request.call.context;
   message.context["connector_arn"] = arn;
+  // So that the connector can stop when nobody waits any more.
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(request.deadline - now);
+  message.context[kTimeoutKey] = std::to_string(left.count());
   message.capability_id = request.call.capability.value_or("");
   return message;
 }
@@ -45,18 +48,32 @@ void Session::execute(Request request) {
 }
 
 void Session::begin(Request request) {
-  if (!fsm_.registered()) {
-    Error error(errc::stream_failed, "connector " + address_ + ": its stream ended before the request went out");
-    return finish(std::move(request), std::move(error), {});
+  if (!fsm_.registered() || superseded_) {
+    return turn_away(
+        std::move(request),
+        Error(errc::stream_failed, "connector " + address_ + ": its stream ended before the request went out"));
   }
   if (request.deadline <= core_->timers().now()) {
-    Error error(errc::timed_out, "connector " + address_ + ": the deadline passed before the request went out");
-    return finish(std::move(request), std::move(error), {});
+    return turn_away(
+        std::move(request),
+        Error(errc::timed_out, "connector " + address_ + ": the deadline passed before the request went out"));
   }
   announce(request);
-  Outbox::Item item{to_message(request, fsm_.identity().arn), request.id};
+  Outbox::Item item{to_message(request, fsm_.identity().arn, core_->timers().now()), request.id};
   pending_.add(std::move(request));
   if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
+}
+
+void Session::turn_away(Request request, Error error) {
+  if (error.is(errc::stream_failed)) {
+    const auto newer = core_->find(address_);
+    if (newer && newer.get() != this && newer->reserve()) {
+      reserved_.fetch_sub(1, std::memory_order_relaxed);
+      return newer->execute(std::move(request));
+    }
+  }
+  core_->publish(RequestRefused{request.id, address_, error}, request_routing(request, RequestRefused::event_kind));
+  finish(std::move(request), std::move(error), {});
 }
 
 Routing Session::request_routing(const Request& request, EventKind kind) const {
@@ -138,6 +155,8 @@ void Session::invoked(const messages::InvokeRequest& invoke) {
     call = Error(errc::capacity_exceeded, "too many invokes are under way: " + std::to_string(invokes_));
   }
   if (!call) {
+    core_->publish(RequestRefused{invoke.request_id, invoke.target_address, call.error()},
+                   core_->routing(uid(), address_, RequestRefused::event_kind));
     if (!invoke.fire_and_forget) reply(to_invoke_response(invoke.request_id, call.error(), {}));
     return;
   }

@@ -321,6 +321,16 @@ TEST_F(GatewayExecuteTest, CallbackThatThrows_IsContainedAndLogged) {
   EXPECT_EQ(gateway->session_count(), 1U);
 }
 
+TEST_F(GatewayExecuteTest, Deadline_GoesAlongAsWhatIsLeftOfIt) {
+  start();
+  const auto connector = connect("one");
+  const auto outcome = execute("acme.echo.one", call("1", 1'500ms));
+  run();
+  const auto request = connector->next<messages::ExecuteRequest>();
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->context.at("timeout_ms"), "1500");
+}
+
 TEST_F(GatewayExecuteTest, CallbackMayExecuteAgain) {
   start();
   const auto connector = connect("one");

@@ -73,7 +73,7 @@ class SessionFsmTest : public ::testing::Test {
             1'700'000'000'000 + std::chrono::duration_cast<std::chrono::milliseconds>(since_start).count()};
   }
   void be_registered() {
-    sut.message(register_request(), at(0s), actions);
+    sut.message(register_request(), 100, at(0s), actions);
     sut.claimed(false, at(0s), actions);
     take();
   }
@@ -96,7 +96,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 TEST_F(SessionFsmTest, Register_Granted_IsAnsweredApproved) {
-  sut.message(register_request(), at(1s), actions);
+  sut.message(register_request(), 100, at(1s), actions);
   EXPECT_THAT(take(), ElementsAre("claim acme.echo.one"));
   EXPECT_EQ(sut.state(), State::awaiting_register);
 
@@ -117,7 +117,7 @@ TEST_F(SessionFsmTest, Register_Granted_IsAnsweredApproved) {
 }
 
 TEST_F(SessionFsmTest, Register_UnsanitisedIdentifiers_AreSanitised) {
-  sut.message(register_request("a.b", "c:d", "e f\tg\nh"), at(0s), actions);
+  sut.message(register_request("a.b", "c:d", "e f\tg\nh"), 100, at(0s), actions);
   EXPECT_THAT(take(), ElementsAre("claim a-b.c-d.e-f-g-h"));
   EXPECT_EQ(last_of<SessionFsm::Claim>().identity.arn, "matrix:a-b:c-d:e-f-g-h");
 }
@@ -126,7 +126,7 @@ TEST_F(SessionFsmTest, Register_LongNames_AreCutBetweenCharacters) {
   auto request = register_request();
   request.instance_metadata.display_name = std::string(255, 'x') + "é and more";
   request.capabilities.version = std::string(1000, '1');
-  sut.message(request, at(0s), actions);
+  sut.message(request, 100, at(0s), actions);
   take();
   EXPECT_EQ(last_of<SessionFsm::Claim>().identity.display_name, std::string(255, 'x'));
   EXPECT_EQ(last_of<SessionFsm::Claim>().identity.version, std::string(256, '1'));
@@ -162,7 +162,7 @@ class SessionFsmBadIdentity : public SessionFsmTest, public ::testing::WithParam
 
 TEST_P(SessionFsmBadIdentity, Register_IsRefusedNamingTheField) {
   const BadIdentity bad = sample(GetParam());
-  sut.message(bad.request, at(0s), actions);
+  sut.message(bad.request, 100, at(0s), actions);
   EXPECT_THAT(take(), ElementsAre("send connector.register_response", "refused", "finish"));
   const auto& response = sent<messages::RegisterResponse>();
   EXPECT_FALSE(response.success);
@@ -180,7 +180,7 @@ TEST_P(SessionFsmBadIdentity, Register_IsRefusedNamingTheField) {
 INSTANTIATE_TEST_SUITE_P(Fields, SessionFsmBadIdentity, ::testing::Range(0, 6));
 
 TEST_F(SessionFsmTest, Claim_Refused_AnswersAndFinishes) {
-  sut.message(register_request(), at(0s), actions);
+  sut.message(register_request(), 100, at(0s), actions);
   take();
   sut.claim_refused(Error(errc::already_exists, "taken"), at(0s), actions);
   EXPECT_THAT(take(), ElementsAre("send connector.register_response", "refused", "finish"));
@@ -195,7 +195,7 @@ TEST_F(SessionFsmTest, Claim_Refused_AnswersAndFinishes) {
 
 TEST_F(SessionFsmTest, Register_WithoutRandomBytes_IsRefusedBeforeTheClaim) {
   token = "";
-  sut.message(register_request(), at(0s), actions);
+  sut.message(register_request(), 100, at(0s), actions);
   EXPECT_THAT(take(), ElementsAre("send connector.register_response", "refused", "finish"));
   EXPECT_TRUE(last_of<ConnectorRefused>().error.is(errc::internal));
 }
@@ -228,7 +228,7 @@ TEST_F(SessionFsmTest, FirstMessage_NotARegister_EndsTheStreamNamingIt) {
     EXPECT_TRUE(why.is(errc::protocol_violation));
     EXPECT_THAT(why.message, HasSubstr(text));
     EXPECT_EQ(fsm.state(), State::cancelled);
-    fsm.message(register_request(), at(0s), actions);
+    fsm.message(register_request(), 100, at(0s), actions);
     EXPECT_THAT(take(), IsEmpty()) << "too late";
   }
 }
@@ -252,7 +252,7 @@ TEST_F(SessionFsmTest, Heartbeat_IsEchoed) {
 
 TEST_F(SessionFsmTest, ReRegister_SameIdentity_GetsANewToken) {
   be_registered();
-  sut.message(register_request(), at(10s), actions);
+  sut.message(register_request(), 100, at(10s), actions);
   EXPECT_THAT(take(), ElementsAre("send connector.register_response"));
   EXPECT_TRUE(sent<messages::RegisterResponse>().success);
   EXPECT_EQ(sent<messages::RegisterResponse>().session_token,
@@ -262,7 +262,7 @@ TEST_F(SessionFsmTest, ReRegister_SameIdentity_GetsANewToken) {
 TEST_F(SessionFsmTest, ReRegister_AnotherIdentity_FailsAndTheStreamStays) {
   be_registered();
   for (const auto& request : {register_request("acme", "echo", "two"), register_request("", "echo", "one")}) {
-    sut.message(request, at(10s), actions);
+    sut.message(request, 100, at(10s), actions);
     EXPECT_THAT(take(), ElementsAre("send connector.register_response"));
     EXPECT_FALSE(sent<messages::RegisterResponse>().success);
     EXPECT_NE(sent<messages::RegisterResponse>().error, "");
@@ -320,7 +320,8 @@ TEST_F(SessionFsmTest, End_Graceful_FinishesThenCancels) {
 
 TEST_F(SessionFsmTest, FirstMessageThatIsNoMessageOrTooLarge_IsReportedAsRefused) {
   for (const errc code : {errc::malformed_frame, errc::message_too_large}) {
-    SessionFsm waiting(options, [](std::string_view, std::int64_t) { return std::string("token"); }, "peer", start);
+    SessionFsm waiting(
+        options, [](std::string_view, std::int64_t) { return std::string("token"); }, "peer", start);
     waiting.stream_closed(Error(code, "what it sent"), actions);
     EXPECT_THAT(take(), ElementsAre("refused"));
     EXPECT_EQ(last_of<ConnectorRefused>().error, Error(code, "what it sent"));
@@ -340,7 +341,7 @@ TEST_F(SessionFsmTest, StreamClosed_EachState_DisconnectsOnlyTheRegistered) {
   EXPECT_TRUE(last_of<ConnectorDisconnected>().error.is(errc::stream_closed)) << "a good end is one, too";
   sut.stream_closed(Error(errc::stream_failed, "again"), actions);
   sut.tick(at(1h), actions);
-  sut.message(register_request(), at(1h), actions);
+  sut.message(register_request(), 100, at(1h), actions);
   EXPECT_THAT(take(), IsEmpty());
   EXPECT_EQ(sut.next_deadline(), std::nullopt);
 }

@@ -26,6 +26,9 @@ namespace json = boost::json;
 namespace messages = transport::messages;
 using test::HeldConnector;
 
+constexpr ExecutePool::StreamId kStream = 1;
+constexpr ExecutePool::StreamId kOther = 2;
+
 using Answer = asio::awaitable<Result<json::value>>;
 
 messages::ExecuteRequest make_request(std::string id, std::string payload = "{}") {
@@ -45,12 +48,13 @@ class ExecutePoolTest : public ::testing::Test {
       started.push_back(id);
       bytes_in += bytes;
     };
-    hooks.finished = [this](messages::ExecuteResponse response, Duration duration, bool is_answerable) {
+    hooks.finished = [this](ExecutePool::StreamId, messages::ExecuteResponse response, Duration duration,
+                            bool is_answerable) {
       durations.push_back(duration);
       answerable.push_back(is_answerable);
       answers.push_back(std::move(response));
     };
-    hooks.freed = [this] { ++freed; };
+    hooks.late = [this](const std::string&, Duration) { ++freed; };
     sut = std::make_shared<ExecutePool>(io.get_executor(), io.get_executor(), std::move(connector), limits, clock,
                                         std::move(hooks));
   }
@@ -67,7 +71,7 @@ class ExecutePoolTest : public ::testing::Test {
   /// The one answer of a connector that does `handler`.
   messages::ExecuteResponse run_one(Handler handler, messages::ExecuteRequest one = make_request("r")) {
     make(make_connector("t", std::move(handler)));
-    sut->submit(std::move(one));
+    sut->submit(std::move(one), kStream);
     settle();
     EXPECT_EQ(answers.size(), 1u);
     return answers.empty() ? messages::ExecuteResponse{} : answers.back();
@@ -93,7 +97,7 @@ class ExecutePoolTest : public ::testing::Test {
 TEST_F(ExecutePoolTest, Success_AnswersJsonWithIdAndDuration) {
   auto held = std::make_shared<HeldConnector>();
   make(held);
-  sut->submit(make_request("r1", R"({"a":1})"));
+  sut->submit(make_request("r1", R"({"a":1})"), kStream);
   settle();
   clock.advance(std::chrono::microseconds(2'900));
   held->release();
@@ -114,10 +118,10 @@ TEST_F(ExecutePoolTest, BeyondTheLimit_WaitsInOrder) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 10});
   for (int i = 0; i < 6; ++i)
-    sut->submit(make_request(std::to_string(i)));
+    sut->submit(make_request(std::to_string(i)), kStream);
   settle();
   EXPECT_EQ(started, (std::vector<std::string>{"0", "1"})) << "the permit comes first";
-  EXPECT_EQ(sut->in_flight(), 6u);
+  EXPECT_EQ(sut->in_flight(kStream), 6u);
   EXPECT_EQ(sut->running(), 2u);
   while (answers.size() < 6) {
     const std::size_t before = answers.size();
@@ -128,31 +132,37 @@ TEST_F(ExecutePoolTest, BeyondTheLimit_WaitsInOrder) {
   EXPECT_EQ(started, (std::vector<std::string>{"0", "1", "2", "3", "4", "5"}));
   EXPECT_EQ(answered(), started);
   EXPECT_EQ(held->most_running, 2u);
-  EXPECT_EQ(sut->in_flight(), 0u);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
 }
 
-TEST_F(ExecutePoolTest, Room_CountsRunningAndWaiting) {
+TEST_F(ExecutePoolTest, InFlight_CountsRunningAndWaitingOfEachStream) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 3});
-  EXPECT_EQ(sut->room(), 5u);
-  for (int i = 0; i < 5; ++i) {
-    sut->submit(make_request(std::to_string(i)));
-    EXPECT_EQ(sut->room(), 4u - static_cast<std::size_t>(i));
-  }
+  EXPECT_EQ(sut->capacity(), 5u);
+  for (int i = 0; i < 5; ++i)
+    sut->submit(make_request(std::to_string(i)), i % 2 == 0 ? kStream : kOther);
+  EXPECT_EQ(sut->in_flight(kStream), 3u);
+  EXPECT_EQ(sut->in_flight(kOther), 2u);
   settle();
   held->release(1);
   settle();
-  EXPECT_EQ(sut->room(), 1u);
+  EXPECT_EQ(sut->in_flight(kStream), 2u);
+  sut->cancel(kOther, false);
+  EXPECT_EQ(sut->in_flight(kOther), 0u);
+  EXPECT_EQ(sut->lingering(), 1u) << "cancelled, but it has not returned";
+  EXPECT_EQ(sut->in_flight(kStream), 2u) << "the other stream's end is nothing to this one";
+  settle();
+  EXPECT_EQ(sut->lingering(), 0u);
   held->release_for_good();
   settle();
-  EXPECT_EQ(sut->room(), 5u);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
 }
 
 TEST_F(ExecutePoolTest, FullLine_IsRefusedAtOnce) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 1});
   for (const char* id : {"a", "b", "c"})
-    sut->submit(make_request(id));
+    sut->submit(make_request(id), kStream);
   ASSERT_EQ(answered(), std::vector<std::string>{"c"});
   expect_failure(answers[0], "Invoke failed: too many requests are waiting");
   held->release_for_good();
@@ -200,7 +210,7 @@ TEST_F(ExecutePoolTest, ErrorTextThatIsNotUtf8_IsRepaired) {
 TEST_F(ExecutePoolTest, PayloadThatDoesNotDecode_NeverReachesTheHandler) {
   auto held = std::make_shared<HeldConnector>();
   make(held);
-  sut->submit(make_request("bad", "{"));
+  sut->submit(make_request("bad", "{"), kStream);
   settle();
   ASSERT_EQ(answers.size(), 1u);
   EXPECT_FALSE(answers[0].success);
@@ -230,8 +240,8 @@ TEST_F(ExecutePoolTest, ShortForm_GetsPayloadAndCapability) {
   make(make_connector("t", handler));
   auto with = make_request("1");
   with.capability_id = "add";
-  sut->submit(std::move(with));
-  sut->submit(make_request("2"));
+  sut->submit(std::move(with), kStream);
+  sut->submit(make_request("2"), kStream);
   settle();
   EXPECT_EQ(capabilities, (std::vector<std::optional<std::string>>{"add", std::nullopt})) << "empty means none";
 }
@@ -251,7 +261,7 @@ TEST_F(ExecutePoolTest, LongForm_GetsTheContext) {
   make(connector);
   auto one = make_request("r");
   one.context = {{"user_id", "u"}, {"tenant_id", "t"}};
-  sut->submit(std::move(one));
+  sut->submit(std::move(one), kStream);
   settle();
   EXPECT_EQ(connector->context, (Context{{"user_id", "u"}, {"tenant_id", "t"}}));
   EXPECT_EQ(answers.at(0).payload, "\"long\"");
@@ -268,7 +278,7 @@ TEST_F(ExecutePoolTest, RawForm_GetsAndGivesAnyEncoding) {
   make(std::make_shared<RawForm>());
   auto one = make_request("r", "\x81");
   one.payload_encoding = PayloadEncoding::msgpack;
-  sut->submit(std::move(one));
+  sut->submit(std::move(one), kStream);
   settle();
   EXPECT_EQ(answers.at(0).payload, "\x81!");
   EXPECT_EQ(answers.at(0).payload_encoding, PayloadEncoding::msgpack);
@@ -280,7 +290,7 @@ struct Formless : Connector {
 
 TEST_F(ExecutePoolTest, NoFormImplemented_IsAFailedAnswer) {
   make(std::make_shared<Formless>());
-  sut->submit(make_request("r"));
+  sut->submit(make_request("r"), kStream);
   settle();
   expect_failure(answers.at(0), "Invoke failed: the connector implements no execute");
 }
@@ -289,32 +299,32 @@ TEST_F(ExecutePoolTest, Drain_AnswersWhatWaitsAndLetsTheRestFinish) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 5});
   for (const char* id : {"a", "b", "c"})
-    sut->submit(make_request(id));
+    sut->submit(make_request(id), kStream);
   settle();
-  sut->drain();
+  sut->drain(kStream);
   EXPECT_EQ(answered(), (std::vector<std::string>{"b", "c"}));
   expect_failure(answers[0], "Connector not running: the connector is shutting down");
-  sut->submit(make_request("d"));
+  sut->submit(make_request("d"), kStream);
   EXPECT_EQ(answered().back(), "d");
-  EXPECT_EQ(sut->in_flight(), 1u);
+  EXPECT_EQ(sut->in_flight(kStream), 1u);
   held->release();
   settle();
   EXPECT_EQ(answered().back(), "a");
   EXPECT_TRUE(answers.back().success);
-  EXPECT_EQ(sut->in_flight(), 0u);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
 }
 
 TEST_F(ExecutePoolTest, CancelAtTheEndOfTheDrain_AnswersEachOnce) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 5});
   for (const char* id : {"a", "b", "c"})
-    sut->submit(make_request(id));
+    sut->submit(make_request(id), kStream);
   settle();
-  sut->drain();
-  sut->cancel_all(true);
+  sut->drain(kStream);
+  sut->cancel(kStream, true);
   EXPECT_EQ(answers.size(), 3u);
   expect_failure(answers.back(), "Connector not running: cancelled at the end of the drain");
-  EXPECT_EQ(sut->in_flight(), 0u);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
   EXPECT_EQ(sut->running(), 2u) << "they have not returned yet";
   settle();
   EXPECT_EQ(held->cancelled, 2u);
@@ -327,12 +337,12 @@ TEST_F(ExecutePoolTest, CancelWithoutTheStream_ForgetsWhatWaitsAndAnswersNothing
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 1, .waiting = 5});
   for (const char* id : {"a", "b"})
-    sut->submit(make_request(id));
+    sut->submit(make_request(id), kStream);
   settle();
-  sut->cancel_all(false);
-  sut->cancel_all(false);
+  sut->cancel(kStream, false);
+  sut->cancel(kStream, false);
   EXPECT_TRUE(answers.empty());
-  EXPECT_EQ(sut->in_flight(), 0u);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
   settle();
   ASSERT_EQ(answered(), std::vector<std::string>{"a"});
   EXPECT_FALSE(answerable[0]);
@@ -343,15 +353,15 @@ TEST_F(ExecutePoolTest, HandlerThatIgnoresCancellation_KeepsItsPermitIntoTheNext
   auto held = std::make_shared<HeldConnector>();
   held->ignore_cancellation = true;
   make(held, {.running = 1, .waiting = 5});
-  sut->submit(make_request("old"));
+  sut->submit(make_request("old"), kStream);
   settle();
-  sut->cancel_all(false);
+  sut->cancel(kStream, false);
   settle();
   EXPECT_EQ(sut->running(), 1u);
-  sut->reopen();
-  EXPECT_EQ(sut->room(), 5u);
-  sut->submit(make_request("new"));
-  EXPECT_EQ(sut->in_flight(), 1u) << "of the present stream";
+  EXPECT_EQ(sut->lingering(), 1u);
+  sut->submit(make_request("new"), kOther);
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
+  EXPECT_EQ(sut->in_flight(kOther), 1u) << "of the present stream";
   EXPECT_EQ(started, std::vector<std::string>{"old"});
   held->release_for_good();
   settle();
@@ -377,15 +387,15 @@ TEST_F(ExecutePoolTest, HandlerExecutor_MayBeAnother) {
   auto io_work = asio::make_work_guard(io);
   ExecutePool::Hooks hooks;
   hooks.started = [](const std::string&, std::size_t) {};
-  hooks.freed = [] {};
-  hooks.finished = [&](messages::ExecuteResponse response, Duration, bool) {
+  hooks.late = [](const std::string&, Duration) {};
+  hooks.finished = [&](ExecutePool::StreamId, messages::ExecuteResponse response, Duration, bool) {
     at_home = at_home && std::this_thread::get_id() == owner_thread && response.success;
     if (++finished == 1'000) io_work.reset();
   };
   sut = std::make_shared<ExecutePool>(io.get_executor(), handlers.get_executor(), connector,
                                       ExecutePool::Limits{.running = 8, .waiting = 1'000}, clock, std::move(hooks));
   for (int i = 0; i < 1'000; ++i)
-    sut->submit(make_request(std::to_string(i)));
+    sut->submit(make_request(std::to_string(i)), kStream);
   io.run();
   EXPECT_EQ(finished, 1'000);
   EXPECT_TRUE(at_home) << "hooks run on the owner";
@@ -416,14 +426,14 @@ TEST_F(ExecutePoolTest, CancelWhileHandlersFinish_FinishesEachOnce) {
       if (sut->running() == 0 && finished >= 16) io_work.reset();
     };
     hooks.started = [](const std::string&, std::size_t) {};
-    hooks.freed = [&] { ++returned, done(); };
-    hooks.finished = [&](messages::ExecuteResponse, Duration, bool) { ++finished, done(); };
+    hooks.late = [&](const std::string&, Duration) { ++returned, done(); };
+    hooks.finished = [&](ExecutePool::StreamId, messages::ExecuteResponse, Duration, bool) { ++finished, done(); };
     sut = std::make_shared<ExecutePool>(io.get_executor(), handlers.get_executor(), held,
                                         ExecutePool::Limits{.running = 16, .waiting = 16}, clock, std::move(hooks));
     for (int i = 0; i < 16; ++i)
-      sut->submit(make_request(std::to_string(i)));
+      sut->submit(make_request(std::to_string(i)), kStream);
     std::thread releaser([&] { held->release_for_good(); });
-    asio::post(io, [&] { sut->cancel_all(round % 2 == 0); });
+    asio::post(io, [&] { sut->cancel(kStream, round % 2 == 0); });
     io.run();
     EXPECT_EQ(finished, 16u);
     EXPECT_EQ(sut->running(), 0u);

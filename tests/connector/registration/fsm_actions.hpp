@@ -22,6 +22,7 @@ struct ActionText {
   std::string operator()(const Fsm::CancelExecutes& a) const { return a.answer ? "cancel and answer" : "cancel"; }
   std::string operator()(const Fsm::FinishStream&) const { return "finish"; }
   std::string operator()(const Fsm::CancelStream& a) const { return "break: " + to_string(a.why); }
+  std::string operator()(const Fsm::ReplaceStream&) const { return "replace"; }
   std::string operator()(const Fsm::End& a) const { return a.error ? "end: " + to_string(a.error) : "end"; }
   std::string operator()(const RegistrationAttempt&) const { return "attempt"; }
   std::string operator()(const Registered& a) const { return a.again ? "registered again" : "registered"; }

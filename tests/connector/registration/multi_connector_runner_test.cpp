@@ -43,6 +43,7 @@ TEST(RunnerOptionsTest, Defaults_AreTheDocumentedOnes) {
   EXPECT_EQ(sut.jitter_mode, JitterMode::equal);
   EXPECT_EQ(sut.max_concurrent_requests, 100u);
   EXPECT_EQ(sut.max_waiting_requests, 1'024u);
+  EXPECT_EQ(sut.request_timeout, Duration::zero());
   EXPECT_EQ(sut.heartbeat_interval, seconds(30));
   EXPECT_EQ(sut.heartbeat_timeout, seconds(45));
   EXPECT_EQ(sut.minimum_stream_life, seconds(10));
@@ -66,6 +67,7 @@ TEST(RunnerOptionsTest, BadValues_AreRefusedByTheNameOfTheirField) {
       {"reconnect_jitter", refused([](auto& o) { o.reconnect_jitter = -milliseconds(1); })},
       {"max_concurrent_requests", refused([](auto& o) { o.max_concurrent_requests = kMostRequests + 1; })},
       {"max_waiting_requests", refused([](auto& o) { o.max_waiting_requests = 0; })},
+      {"request_timeout", refused([](auto& o) { o.request_timeout = -milliseconds(1); })},
       {"heartbeat_interval", refused([](auto& o) { o.heartbeat_interval = {}; })},
       {"heartbeat_timeout", refused([](auto& o) { o.heartbeat_timeout = {}; })},
       {"minimum_stream_life", refused([](auto& o) { o.minimum_stream_life = -milliseconds(1); })},

@@ -71,13 +71,85 @@ TEST(ToJson, OtherEncodings_AreUnsupportedByName) {
   using enum PayloadEncoding;
   for (const auto& [encoding, name] :
        {std::pair(unspecified, "Unspecified"), std::pair(arrow_ipc, "ArrowIpc"), std::pair(protobuf, "Protobuf"),
-        std::pair(msgpack, "Msgpack"), std::pair(parquet, "Parquet"),
-        std::pair(static_cast<PayloadEncoding>(99), "99")}) {
+        std::pair(parquet, "Parquet"), std::pair(static_cast<PayloadEncoding>(99), "99")}) {
     const auto value = to_json(payload(encoding, "{}"));
     ASSERT_FALSE(value.has_value());
     EXPECT_TRUE(value.error().is(errc::unsupported_encoding));
     EXPECT_EQ(display_text(value.error()),
               "Unsupported encoding: Encoding " + std::string(name) + " not yet implemented");
+    const auto encoded = encode(json::array(), encoding);
+    ASSERT_FALSE(encoded.has_value());
+    EXPECT_EQ(encoded.error().message, value.error().message);
+  }
+}
+
+// protocol-connector §8.5, 44: "ARROW_IPC, MSGPACK, … declared but not implemented".
+TEST(ToJson, MessagePack_ReadsWhatJsonCanSay) {
+  const auto read = [](std::string bytes) { return to_json(payload(PayloadEncoding::msgpack, std::move(bytes))); };
+  using namespace std::string_literals;
+  EXPECT_EQ(*read("\xc0"s), nullptr);
+  EXPECT_EQ(*read("\x93\x01\xff\xc3"s), json::parse("[1,-1,true]"));
+  EXPECT_EQ(*read("\x82\xa1"
+                  "a\x01\xa1"
+                  "b\x90"s),
+            json::parse(R"({"a":1,"b":[]})"));
+  EXPECT_EQ(*read("\xcb\x3f\xf8\0\0\0\0\0\0"s), json::value(1.5));
+  EXPECT_EQ(*read("\xca\x3f\xc0\0\0"s), json::value(1.5));
+  EXPECT_EQ(read("\xcf\x7f\xff\xff\xff\xff\xff\xff\xff"s)->kind(), json::kind::int64) << "as JSON text would be";
+  EXPECT_EQ(*read("\xcf\xff\xff\xff\xff\xff\xff\xff\xff"s), json::value(std::numeric_limits<std::uint64_t>::max()));
+  EXPECT_EQ(*read("\xd3\x80\0\0\0\0\0\0\0"s), json::value(std::numeric_limits<std::int64_t>::min()));
+  EXPECT_EQ(*read("\xd9\x02\xc3\xa9"s), json::value("\u00e9"));
+  EXPECT_EQ(*read("\x82\xa1"
+                  "a\x01\xa1"
+                  "a\x02"s),
+            json::parse(R"({"a":2})"))
+      << "the last of a key counts, as in JSON";
+}
+
+TEST(ToJson, MessagePackThatJsonCanNotSay_IsADeserializationErrorThatSaysWhat) {
+  using namespace std::string_literals;
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "bad or missing bytes"},
+      {"\x92\x01"s, "bad or missing bytes at byte"},
+      {"\x01\x01"s, "bad or missing bytes at byte"},
+      {"\xc1"s, "bad or missing bytes"},
+      {"\xdf\xff\xff\xff\xff"s, "bad or missing bytes"},
+      {"\xdb\xff\xff\xff\xff"
+       "abc"s,
+       "bad or missing bytes"},
+      {"\x81\x01\x01"s, "bad or missing bytes"},
+      {"\xc4\x01x"s, "binary data"},
+      {"\xd4\x05x"s, "extension"},
+      {"\xd6\xff\0\0\0\0"s, "extension"},
+      {"\xa1\xff"s, "a text is not UTF-8"},
+      {"\x81\xa1\xff\x01"s, "a key is not UTF-8"},
+      {"\xcb\x7f\xf8\0\0\0\0\0\0"s, "not finite"},
+      {"\xca\x7f\x80\0\0"s, "not finite"},
+  };
+  for (const auto& [bytes, what] : cases) {
+    const auto value = to_json(payload(PayloadEncoding::msgpack, bytes));
+    ASSERT_FALSE(value.has_value()) << what;
+    EXPECT_TRUE(value.error().is(errc::deserialization_failed));
+    EXPECT_EQ(value.error().message.rfind("payload is not MessagePack: ", 0), 0u) << value.error().message;
+    EXPECT_NE(value.error().message.find(what), std::string::npos) << value.error().message;
+  }
+}
+
+TEST(ToJson, MessagePackNesting_IsBounded) {
+  const auto nested_pack = [](std::size_t depth) { return std::string(depth, '\x91') + '\xc0'; };
+  EXPECT_TRUE(to_json(payload(PayloadEncoding::msgpack, nested_pack(64))).has_value());
+  EXPECT_FALSE(to_json(payload(PayloadEncoding::msgpack, nested_pack(65))).has_value());
+  EXPECT_FALSE(to_json(payload(PayloadEncoding::msgpack, nested_pack(1'000'000))).has_value());
+  EXPECT_FALSE(to_json(payload(PayloadEncoding::msgpack, nested_pack(3)), {.max_depth = 2}).has_value());
+}
+
+TEST(ToJson, PayloadBeyondTheLimit_IsRefusedUnread) {
+  for (const PayloadEncoding encoding :
+       {PayloadEncoding::json, PayloadEncoding::json_lines, PayloadEncoding::msgpack}) {
+    const auto value = to_json(payload(encoding, std::string(11, ' ')), {.max_bytes = 10});
+    ASSERT_FALSE(value.has_value());
+    EXPECT_TRUE(value.error().is(errc::message_too_large));
+    EXPECT_EQ(value.error().message, "payload of 11 bytes exceeds the limit of 10");
   }
 }
 
@@ -97,6 +169,25 @@ TEST(EncodeJson, AValue_ReadsBackTheSame) {
   ASSERT_TRUE(encoded.has_value());
   EXPECT_EQ(encoded->encoding, PayloadEncoding::json);
   EXPECT_EQ(*to_json(*encoded), value);
+}
+
+TEST(Encode, EveryEncodingThatIsRead_ReadsBackTheSame) {
+  const json::value value = json::parse(R"([1,-2,3.5,"é😀\u0000\n",{"deep":[[]],"a":true},18446744073709551615,null])");
+  for (const PayloadEncoding encoding :
+       {PayloadEncoding::json, PayloadEncoding::raw_bytes, PayloadEncoding::json_lines, PayloadEncoding::msgpack}) {
+    const auto encoded = encode(value, encoding);
+    ASSERT_TRUE(encoded.has_value());
+    EXPECT_EQ(encoded->encoding, encoding);
+    EXPECT_EQ(*to_json(*encoded), value) << encoding_name(encoding);
+  }
+}
+
+TEST(Encode, JsonLines_TakeAnArrayOnly) {
+  EXPECT_EQ(encode(json::parse(R"([{"a":1},"x\n"])"), PayloadEncoding::json_lines)->bytes, "{\"a\":1}\n\"x\\n\"\n");
+  EXPECT_EQ(encode(json::array(), PayloadEncoding::json_lines)->bytes, "");
+  const auto encoded = encode(json::object(), PayloadEncoding::json_lines);
+  ASSERT_FALSE(encoded.has_value());
+  EXPECT_EQ(display_text(encoded.error()), "Serialization error: result is no array, which JSON lines are made of");
 }
 
 // "A result that does not encode" is a failure of that request, not bytes that the peer can not read.

@@ -100,7 +100,8 @@ TEST_F(RegisterMessage, RuntimeFacts_AreMergedAndTheUsersKeysWin) {
   EXPECT_EQ(fact(sut, "sdk.os"), "mine");
   EXPECT_EQ(fact(sut, "sdk.language"), "c++");
   EXPECT_EQ(fact(sut, "sdk.pid"), std::to_string(::getpid()));
-  for (const char* key : {"sdk.version", "sdk.arch", "sdk.os_family", "sdk.debug", "sdk.hostname"}) {
+  for (const char* key :
+       {"sdk.version", "sdk.arch", "sdk.os_family", "sdk.debug", "sdk.hostname", "sdk.target", "sdk.compiler"}) {
     EXPECT_NE(fact(sut, key), "(missing)") << key;
     EXPECT_NE(fact(sut, key), "") << key;
   }

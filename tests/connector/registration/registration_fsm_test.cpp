@@ -262,9 +262,12 @@ TEST_F(Attempts, StreamThatLivedLongEnough_StartsOver) {
 }
 
 TEST_F(Attempts, AnsweredHeartbeat_StartsOver) {
+  times.heartbeat_interval = seconds(1);
+  reset();
   to_driving();
   closed();
   reregister();
+  EXPECT_EQ(tick_at_deadline(), Texts{"send connector.heartbeat_request"});
   message(messages::HeartbeatResponse{});
   EXPECT_EQ(closed().back(), "wait #1 500ms");
   reregister();

@@ -6,6 +6,17 @@
 #include "transport/grpc/internal/status_mapping.hpp"
 
 namespace sharingbus::transport::internal {
+namespace {
+
+/// gRPC's own way for a server to say when to come back. (gRFC A6.)
+Duration pushback(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto found = metadata.find("grpc-retry-pushback-ms");
+  return found == metadata.end() ? Duration::zero()
+                                 : pushback_of(std::string_view(found->second.data(), found->second.size()));
+}
+
+}  // namespace
 
 ClientLink::ClientLink(std::shared_ptr<Shared> shared, StreamOptions options)
     : LinkCore(std::move(options), Reading::ahead), shared_(std::move(shared)) {}
@@ -83,6 +94,7 @@ void ClientLink::OnDone(const grpc::Status& status) {
   const auto self = shared_from_this();
   cancel_timer();
   Error error = outcome(status);
+  retry_after_ = pushback(*context_);
   const bool in_order = !error || error.is(errc::stream_closed);
   if (error.is(errc::connect_timeout)) lease_.mark_full();
   // Before StreamClosed, so that whoever dials again on seeing it finds the place free.
@@ -107,7 +119,7 @@ Error ClientLink::outcome(const grpc::Status& status) const {
 }
 
 void ClientLink::close(Error error) {
-  publisher().closed(std::move(error));
+  publisher().closed(std::move(error), retry_after_);
   shared_->links->remove(this);
 }
 

@@ -71,6 +71,8 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
   /// Guarded by the mutex.
   TimerId timer_ = 0;
   bool has_call_ = false;
+  /// What the server asked for in its last words.
+  Duration retry_after_{};
   /// Set when the call has started.
   std::atomic<grpc_call*> call_{nullptr};
 };

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace sharingbus::transport::internal {
@@ -100,6 +102,13 @@ Error from_status(const grpc::Status& status, bool opened, std::string_view peer
   message +=
       text.empty() ? "status " + std::to_string(static_cast<int>(status.error_code())) + " without a text" : text;
   return {code, std::move(message)};
+}
+
+Duration pushback_of(std::string_view text) noexcept {
+  std::uint32_t milliseconds = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), milliseconds);
+  const bool whole = code == std::errc{} && end == text.data() + text.size();
+  return whole ? std::chrono::milliseconds(milliseconds) : Duration::zero();
 }
 
 }  // namespace sharingbus::transport::internal
