@@ -1,4 +1,4 @@
-#include <yaml-cpp/yaml.h>
+#include "cli/config_file.hpp"
 
 #include <filesystem>
 #include <system_error>
@@ -38,6 +38,16 @@ void add_config_flag(CLI::App& app, std::string& path) {
 
 void apply_config_file(CLI::App& app, const std::string& path) {
   if (path.empty()) return;
+  apply_config(app, path, load_config_file(path), {});
+}
+
+void apply_config(CLI::App& app, const std::string& path, const YAML::Node& root, const std::string& but) {
+  for (const auto& entry : root) {
+    if (entry.first.Scalar() != but) apply(app, path, entry.first.Scalar(), entry.second);
+  }
+}
+
+YAML::Node load_config_file(const std::string& path) {
   // yaml-cpp throws from within the stream and leaks its buffer.
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
@@ -51,9 +61,8 @@ void apply_config_file(CLI::App& app, const std::string& path) {
   } catch (const YAML::Exception& e) {
     throw CLI::ValidationError("--config", path + ": " + e.what());
   }
-  if (root.IsNull()) return;
-  if (!root.IsMap()) throw CLI::ValidationError("--config", path + " is not a map of flags");
-  for (const auto& entry : root) apply(app, path, entry.first.Scalar(), entry.second);
+  if (!root.IsNull() && !root.IsMap()) throw CLI::ValidationError("--config", path + " is not a map of flags");
+  return root;
 }
 
 }  // namespace sharingbus::cli

@@ -37,6 +37,7 @@ constexpr std::array kRows{
     Row{errc::deserialization_failed, "deserialization_failed", "payload does not decode", Reaction::give_up},
     Row{errc::serialization_failed, "serialization_failed", "result does not encode", Reaction::give_up},
     Row{errc::unsupported_encoding, "unsupported_encoding", "unsupported encoding", Reaction::give_up},
+    Row{errc::reconnect_failed, "reconnect_failed", "reconnection failed", Reaction::give_up},
     Row{errc::handler_failed, "handler_failed", "handler failed", Reaction::give_up},
     Row{errc::internal, "internal", "internal error", Reaction::give_up},
 };

@@ -59,6 +59,8 @@ enum class errc {
   serialization_failed,
   /// A payload encoding that this side does not speak.
   unsupported_encoding,
+  /// Every attempt to reconnect a service was used up.
+  reconnect_failed,
   /// A user's handler failed or threw.
   handler_failed,
   /// Something that should not happen; the message says where.

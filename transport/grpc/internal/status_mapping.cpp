@@ -40,6 +40,7 @@ constexpr std::array kToStatus{
     ToStatus{errc::serialization_failed, grpc::INTERNAL},
     ToStatus{errc::unsupported_encoding, grpc::INVALID_ARGUMENT},
     ToStatus{errc::handler_failed, grpc::INTERNAL},
+    ToStatus{errc::reconnect_failed, grpc::UNAVAILABLE},
     ToStatus{errc::internal, grpc::INTERNAL},
 };
 static_assert(kToStatus.size() == static_cast<std::size_t>(errc::internal), "every errc has a row");
