@@ -141,7 +141,8 @@ void LifecycleManager::Core::handle_heartbeat(const std::string& id, Done done) 
   Entry* entry = find(id);
   if (entry == nullptr) return complete(std::move(done), internal_error(not_found(id)));
   step(*entry, [&](auto& out) { entry->fsm.heartbeat(timers_.now(), out); });
-  complete(std::move(done), Error());
+  // Nobody waits for the dispatch, and heartbeats are many.
+  if (done) complete(std::move(done), Error());
 }
 
 void LifecycleManager::Core::handle_error(const std::string& id, const std::string& text, Done done) {
