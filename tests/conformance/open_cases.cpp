@@ -1,8 +1,10 @@
 // Dialling, listening, and what StreamOpened promises.
+#include <chrono>
 #include <string>
 #include <utility>
 
 #include "tests/conformance/transport_suite.hpp"
+#include "tests/support/poll_until.hpp"
 
 namespace sharingbus::test {
 
@@ -185,8 +187,9 @@ TEST_P(TransportConformance, Opened_LinkOfAnEndedStream_AnswersClosedAndIsFreed)
   ASSERT_TRUE(close_everything());
   ends.dialled->handle.reset();
   ends.accepted->handle.reset();
-  EXPECT_EQ(ends.dialled->opened->link.lock(), nullptr);
-  EXPECT_EQ(ends.accepted->opened->link.lock(), nullptr);
+  const auto freed = [&] { return ends.dialled->opened->link.expired() && ends.accepted->opened->link.expired(); };
+  // Threads of the transport may hold it for a moment longer, in waits that were aborted.
+  EXPECT_TRUE(transport().by_hand() ? freed() : poll_until(freed, std::chrono::seconds(40)));
 }
 
 TEST_P(TransportConformance, FirstFrame_IsTheFirstToArrive) {

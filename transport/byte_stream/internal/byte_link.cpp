@@ -49,7 +49,8 @@ void ByteLink::grant(Credit credit) {
 void ByteLink::finish() {
   {
     const std::scoped_lock lock(mutex_);
-    if (std::exchange(finishing_, true)) return;
+    // What is under way on the strand must not end in good order what was cancelled before.
+    if (cancelled_ || std::exchange(finishing_, true)) return;
   }
   post([this] {
     flush();
