@@ -1,0 +1,191 @@
+#include "connector/gateway/gateway.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+
+#include "bench/round_trips/round_trips.hpp"
+#include "bus/async_timer_service.hpp"
+#include "connector/connector.hpp"
+#include "connector/registration/multi_connector_runner.hpp"
+#include "transport/grpc/grpc_dialer.hpp"
+#include "transport/grpc/grpc_listener.hpp"
+
+namespace round_trips {
+namespace {
+
+namespace asio = boost::asio;
+using namespace sharingbus;
+
+[[noreturn]] void fail(const std::string& why) {
+  std::fprintf(stderr, "round_trips: gateway: %s\n", why.c_str());
+  std::abort();
+}
+
+/// An executor of two threads.
+class Threads {
+ public:
+  Threads() {
+    for (std::size_t i = 0; i < 2; ++i)
+      threads_.emplace_back([this] { context_.run(); });
+  }
+  ~Threads() {
+    work_.reset();
+    for (auto& thread : threads_)
+      thread.join();
+  }
+  [[nodiscard]] asio::any_io_executor executor() { return context_.get_executor(); }
+
+ private:
+  asio::io_context context_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
+  std::vector<std::thread> threads_;
+};
+
+/// Keeps `concurrency` requests under way. On a strand.
+class Asker : public std::enable_shared_from_this<Asker> {
+ public:
+  Asker(asio::any_io_executor executor, connector::Gateway& gateway, std::vector<std::string> addresses,
+        const Load& load)
+      : strand_(asio::make_strand(std::move(executor))),
+        gateway_(gateway),
+        addresses_(std::move(addresses)),
+        tally_(load),
+        load_(load) {}
+
+  Sample run() {
+    asio::post(strand_, [this] {
+      for (std::size_t i = 0; i < load_.concurrency; ++i)
+        ask();
+    });
+    done_.get_future().wait();
+    return tally_.sample();
+  }
+
+ private:
+  void ask() {
+    ++under_way_;
+    const std::uint64_t number = next_++;
+    connector::ExecuteCall call;
+    call.payload.bytes = "{\"index\":" + std::to_string(number) + "}";
+    gateway_.async_execute(addresses_[number % addresses_.size()], std::move(call),
+                           asio::bind_executor(strand_, [this, self = shared_from_this(), number, asked = Clock::now()](
+                                                            const Error& error, const connector::ExecuteReply& reply) {
+                             answered(error, reply, number, asked);
+                           }));
+  }
+  void answered(const Error& error, const connector::ExecuteReply& reply, std::uint64_t number,
+                Clock::time_point asked) {
+    if (error) fail(to_string(error));
+    if (!reply.success || reply.payload.bytes != "{\"index\":" + std::to_string(number) + "}") {
+      fail("the answer is not the question");
+    }
+    --under_way_;
+    if (tally_.note(asked)) return ask();
+    if (under_way_ == 0) done_.set_value();
+  }
+
+  const asio::strand<asio::any_io_executor> strand_;
+  connector::Gateway& gateway_;
+  const std::vector<std::string> addresses_;
+  Tally tally_;
+  const Load load_;
+  std::uint64_t next_ = 0;
+  std::size_t under_way_ = 0;
+  std::promise<void> done_;
+};
+
+/// The addresses of all connectors, once they are registered.
+class Registered {
+ public:
+  Registered(SharingBus& bus, std::size_t count) : count_(count) {
+    SubscriptionOptions options;
+    options.filter = Filter::type<connector::ConnectorRegistered>();
+    subscription_ = bus.subscribe_inline(std::move(options), [this](const EventRef& event) {
+      addresses_.push_back(event->get_if<connector::ConnectorRegistered>()->address);
+      if (addresses_.size() == count_) all_.set_value();
+    });
+  }
+  std::vector<std::string> wait() {
+    all_.get_future().wait();
+    return addresses_;
+  }
+
+ private:
+  const std::size_t count_;
+  std::vector<std::string> addresses_;
+  std::promise<void> all_;
+  Subscription subscription_;
+};
+
+class Echo final : public connector::Connector {
+ public:
+  [[nodiscard]] std::string connector_type() const override { return "echo"; }
+  asio::awaitable<Result<connector::Payload>> execute_payload(connector::Payload payload, std::optional<std::string>,
+                                                              connector::Context) override {
+    co_return payload;
+  }
+};
+
+template <class MakeListener, class MakeDialer>
+Sample through_gateway(const Load& load, const MakeListener& make_listener, const MakeDialer& make_dialer) {
+  Threads threads;
+  SharingBus bus;
+  AsyncTimerService timers(threads.executor());
+  connector::Gateway gateway(threads.executor(), bus, timers);
+  const auto bound = gateway.serve(make_listener(gateway.make_listener_options()));
+  if (!bound) fail(to_string(bound.error()));
+  Registered registered(bus, load.streams);
+
+  const auto dialer = make_dialer(*bound, timers);
+  std::vector<connector::Registration> registrations;
+  const auto echo = std::make_shared<Echo>();
+  for (std::size_t i = 0; i < load.streams; ++i)
+    registrations.push_back({{.tenant = "bench", .type = "echo", .instance = std::to_string(i)}, echo});
+  connector::RunnerOptions options;
+  options.host = transport::authority(*bound);
+  connector::MultiConnectorRunner runner(threads.executor(), bus, timers, *dialer, std::move(options),
+                                         std::move(registrations));
+  std::promise<void> ran;
+  runner.run([&](const Error&) { ran.set_value(); });
+
+  const auto asker = std::make_shared<Asker>(threads.executor(), gateway, registered.wait(), load);
+  const Sample sample = asker->run();
+
+  runner.shutdown_handle().shutdown();
+  ran.get_future().wait();
+  std::promise<void> closed;
+  dialer->close([&] { gateway.close(Duration::zero(), [&] { closed.set_value(); }); });
+  closed.get_future().wait();
+  return sample;
+}
+
+}  // namespace
+
+Sample gateway_over_grpc(const Load& load) {
+  return through_gateway(
+      load,
+      [](transport::ListenerOptions base) {
+        transport::GrpcListenerOptions options;
+        options.base = std::move(base);
+        return std::make_unique<transport::GrpcListener>(transport::Endpoint{"grpc", "127.0.0.1", 0},
+                                                         std::move(options));
+      },
+      [](const transport::Endpoint& to, TimerService& timers) {
+        return std::make_unique<transport::GrpcDialer>(to, transport::GrpcDialerOptions{}, timers);
+      });
+}
+
+}  // namespace round_trips
