@@ -2,7 +2,7 @@
 // messages. In turns, so that what the machine does to one it does to all; prints medians and their ratio to the bare
 // echo of the same transport.
 //
-//   ./run bench round_trips [ROUNDS [SECONDS [CONCURRENCY [STREAMS]]]]
+//   ./run bench round_trips [ROUNDS [SECONDS [CONCURRENCY [STREAMS [PEER]]]]]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +37,7 @@ struct Peer {
 double number(int argc, char** argv, int index, double otherwise) {
   const double given = argc > index ? std::atof(argv[index]) : otherwise;
   if (given <= 0) {
-    std::fprintf(stderr, "usage: round_trips [ROUNDS [SECONDS [CONCURRENCY [STREAMS]]]], all above 0\n");
+    std::fprintf(stderr, "usage: round_trips [ROUNDS [SECONDS [CONCURRENCY [STREAMS [PEER]]]]], all above 0\n");
     std::exit(2);
   }
   return given;
@@ -68,6 +68,16 @@ int main(int argc, char** argv) {
       {"grpc", "bare echo, buffer hint", true, [](const Load& l) { return round_trips::bare_grpc(l, true); }, {}},
       {"grpc", "gateway and runner", false, round_trips::gateway_over_grpc, {}},
   };
+  // For a profiler: one of them alone.
+  if (argc > 5) {
+    for (const Peer& peer : peers) {
+      if (peer.name != argv[5]) continue;
+      const Sample sample = peer.run(load);
+      std::printf("%s %s: %.0f per second, p50 %.0f us, p99 %.0f us\n", peer.transport.c_str(), peer.name.c_str(),
+                  sample.per_second, sample.p50_us, sample.p99_us);
+    }
+    return 0;
+  }
   for (int round = 0; round < rounds; ++round) {
     for (Peer& peer : peers)
       peer.samples.push_back(peer.run(load));
