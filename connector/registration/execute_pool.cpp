@@ -8,6 +8,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/json/object.hpp>
@@ -132,7 +133,7 @@ void ExecutePool::run(Waiting next) {
   ++answerable_;
   hooks_.started(next.request.request_id, next.request.payload.size());
   auto done = [self = shared_from_this(), running](std::exception_ptr exception, Result<Payload> result) mutable {
-    asio::post(self->owner_, [self, running, exception, result = std::move(result)]() mutable {
+    asio::dispatch(self->owner_, [self, running, exception, result = std::move(result)]() mutable {
       self->complete(running, exception, std::move(result));
     });
   };

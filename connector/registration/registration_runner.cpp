@@ -5,9 +5,9 @@
 #include <utility>
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "bus/async.hpp"
+#include "connector/internal/lanes.hpp"
 #include "connector/registration/events.hpp"
 #include "connector/registration/internal/registration_stream.hpp"
 #include "transport/codec/connector_protobuf.hpp"
@@ -54,24 +54,22 @@ ExecutePool::Limits limits_of(const Registration& registration, const RunnerOpti
 }  // namespace
 
 /// Owns the registration's streams: the one that serves, and for a while one that is to replace it, or that was
-/// replaced. Everything happens on `strand_`.
+/// replaced. Everything happens on the lane's strand.
 class RegistrationRunner::Driver final : public std::enable_shared_from_this<Driver>,
                                          private RegistrationStream::Owner {
  public:
-  Driver(asio::any_io_executor executor, SharingBus& bus, TimerService& timers, transport::Dialer& dialer,
-         Registration registration, const RunnerOptions& options)
-      : strand_(asio::make_strand(executor)),
-        executor_(std::move(executor)),
-        context_(bus, timers, dialer, std::move(registration), options) {}
+  Driver(const internal::Lane& lane, asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
+         transport::Dialer& dialer, Registration registration, const RunnerOptions& options)
+      : lane_(lane), executor_(std::move(executor)), context_(bus, timers, dialer, std::move(registration), options) {}
 
   [[nodiscard]] const Uuid& uid() const noexcept { return context_.uid; }
 
   void start(std::function<void(Error)> ended) {
-    asio::post(strand_,
+    asio::post(lane_.strand,
                [self = shared_from_this(), ended = std::move(ended)]() mutable { self->begin(std::move(ended)); });
   }
   void shutdown() {
-    asio::post(strand_, [self = shared_from_this()] {
+    asio::post(lane_.strand, [self = shared_from_this()] {
       if (self->over_) return;
       self->shutdown_ = true;
       self->for_each_stream([](RegistrationStream& stream) { stream.shutdown(); });
@@ -87,10 +85,9 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     subscription.filter = Filter::connector_uid(context_.uid) && Filter::origin(EventOrigin::transport);
     // Never more than two streams have credit.
     subscription.capacity = 2 * (context_.pool->capacity() + internal::kControlWindow + internal::kStreamEventReserve);
-    subscription_ =
-        subscribe_on(context_.bus, strand_, std::move(subscription), [weak = weak_from_this()](const Received& r) {
-          if (const auto self = weak.lock()) self->receive(r);
-        });
+    subscription_ = lane_.callbacks.subscribe(std::move(subscription), [weak = weak_from_this()](const Received& r) {
+      if (const auto self = weak.lock()) self->receive(r);
+    });
     RegistrationStream::Owner& self = *this;
     serving_ =
         std::make_unique<RegistrationStream>(context_, self,
@@ -118,7 +115,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
         self->room_changed();
       }
     };
-    context_.pool = std::make_shared<ExecutePool>(strand_, executor_, context_.registration.connector,
+    context_.pool = std::make_shared<ExecutePool>(lane_.strand, executor_, context_.registration.connector,
                                                   limits_of(context_.registration, context_.options), context_.timers,
                                                   std::move(hooks));
   }
@@ -217,7 +214,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     for_each_stream([&](RegistrationStream& stream) { some_over = some_over || stream.end().has_value(); });
     if (!some_over) return;
     if ((retiring_ || next_) && !std::exchange(sweeping_, true)) {
-      asio::post(strand_, [self = shared_from_this()] { self->sweep(); });
+      asio::post(lane_.strand, [self = shared_from_this()] { self->sweep(); });
     }
     end_if_idle();
   }
@@ -247,7 +244,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     if (timer_) context_.timers.cancel(*timer_);
     armed_for_ = *deadline;
     timer_ = context_.timers.schedule_at(*deadline, [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) asio::post(self->strand_, [self] { self->timer_fired(); });
+      if (const auto self = weak.lock()) asio::post(self->lane_.strand, [self] { self->timer_fired(); });
     });
   }
 
@@ -270,10 +267,11 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     subscription_ = {};
     context_.publish(RegistrationEnded{context_.address, error});
     // Posted, because the callback may let this go while its frames are still on the stack.
-    asio::post(strand_, [self = shared_from_this(), error, ended = std::exchange(ended_, nullptr)] { ended(error); });
+    asio::post(lane_.strand,
+               [self = shared_from_this(), error, ended = std::exchange(ended_, nullptr)] { ended(error); });
   }
 
-  const asio::strand<asio::any_io_executor> strand_;
+  internal::Lane lane_;
   const asio::any_io_executor executor_;
   RegistrationContext context_;
 
@@ -296,7 +294,14 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
 RegistrationRunner::RegistrationRunner(asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                                        transport::Dialer& dialer, Registration registration,
                                        const RunnerOptions& options)
-    : driver_(std::make_shared<Driver>(std::move(executor), bus, timers, dialer, std::move(registration), options)) {}
+    : RegistrationRunner(internal::Lane(bus, executor), executor, bus, timers, dialer, std::move(registration),
+                         options) {}
+
+RegistrationRunner::RegistrationRunner(const internal::Lane& lane, asio::any_io_executor executor, SharingBus& bus,
+                                       TimerService& timers, transport::Dialer& dialer, Registration registration,
+                                       const RunnerOptions& options)
+    : driver_(
+          std::make_shared<Driver>(lane, std::move(executor), bus, timers, dialer, std::move(registration), options)) {}
 
 RegistrationRunner::~RegistrationRunner() = default;
 

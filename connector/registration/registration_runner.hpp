@@ -11,19 +11,27 @@
 
 namespace sharingbus::connector {
 
+namespace internal {
+struct Lane;
+}  // namespace internal
+
 /// Keeps one connector registered with a gateway (spec 2): opens a stream, registers, answers heartbeats and requests,
 /// and comes back with backoff when the stream goes. It is a bus subscriber: what its stream receives reaches it as
 /// events of its `connector_uid` and origin `transport`, and what it does is on the bus as the events of
 /// connector/registration/events.hpp.
 ///
 /// One runner drives one registration once: `start`, `shutdown`, `ended`. `start` and `shutdown` may be called from any
-/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor`, handlers on strands of their own.
+/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor` (or a lane), handlers on strands of their own.
 /// The bus, the timers and the dialer must outlive `ended`.
 class RegistrationRunner {
  public:
   /// `options` must validate. Throws what the connector's `connector_type` throws.
   RegistrationRunner(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                      transport::Dialer& dialer, Registration registration, const RunnerOptions& options);
+  /// The same on a lane that it shares with other runners; `executor` is for handlers only.
+  RegistrationRunner(const internal::Lane& lane, boost::asio::any_io_executor executor, SharingBus& bus,
+                     TimerService& timers, transport::Dialer& dialer, Registration registration,
+                     const RunnerOptions& options);
   /// The runner must have ended, or never been started.
   ~RegistrationRunner();
   RegistrationRunner(const RegistrationRunner&) = delete;

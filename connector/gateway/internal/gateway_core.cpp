@@ -20,6 +20,7 @@ std::string tenant_of(const std::string& address) {
 GatewayCore::GatewayCore(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                          GatewayOptions options)
     : executor_(std::move(executor)),
+      lanes_(bus, executor_),
       publisher_(bus.publisher()),
       source_(bus.new_source()),
       options_(std::move(options)),
@@ -38,8 +39,8 @@ void GatewayCore::start(SharingBus& bus) {
   const auto weak = weak_from_this();
   // The bus outlives these: letting an inline subscription go waits for a callback that runs.
   opened_ = bus.subscribe_inline({.name = "gateway", .filter = Filter::type<transport::StreamOpened>()},
-                                 [weak, &bus](const EventRef& event) {
-                                   if (const auto self = weak.lock()) self->stream_opened(bus, *event);
+                                 [weak](const EventRef& event) {
+                                   if (const auto self = weak.lock()) self->stream_opened(*event);
                                  });
   closed_ = bus.subscribe_inline({.name = "gateway-closed", .filter = Filter::type<transport::StreamClosed>()},
                                  [weak](const EventRef& event) {
@@ -78,12 +79,12 @@ Result<transport::Endpoint> GatewayCore::serve(std::shared_ptr<transport::Listen
   return endpoint;
 }
 
-void GatewayCore::stream_opened(SharingBus& bus, const BusEvent& event) {
+void GatewayCore::stream_opened(const BusEvent& event) {
   const auto& opened = *event.get_if<transport::StreamOpened>();
   auto link = opened.link.lock();
   if (!link) return;
   Error refused;
-  if (const auto session = make_session(opened, link, refused)) return session->start(bus);
+  if (const auto session = make_session(opened, link, refused)) return session->start();
   if (!refused) return;
   link->cancel(refused);
   // Not from within the bus's turn: a callback's publishing has little room.

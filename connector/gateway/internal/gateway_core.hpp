@@ -23,6 +23,7 @@
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session.hpp"
 #include "connector/gateway/internal/timer_access.hpp"
+#include "connector/internal/lanes.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
 
 namespace sharingbus::connector::internal {
@@ -70,6 +71,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void log(const ConnectorDisconnected& event);
 
   [[nodiscard]] const boost::asio::any_io_executor& executor() const noexcept { return executor_; }
+  [[nodiscard]] const Lane& next_lane() noexcept { return lanes_.next(); }
   [[nodiscard]] const GatewayOptions& options() const noexcept { return options_; }
   [[nodiscard]] TimerAccess& timers() noexcept { return timers_; }
 
@@ -83,7 +85,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   template <class Fn>
   void post(Fn fn);
   // On the dispatching thread, inline.
-  void stream_opened(SharingBus& bus, const BusEvent& event);
+  void stream_opened(const BusEvent& event);
   void stream_closed(const BusEvent& event);
   /// Null, with the reason, when there is no room.
   std::shared_ptr<Session> make_session(const transport::StreamOpened& opened, std::shared_ptr<transport::Link> link,
@@ -97,6 +99,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void closed();
 
   const boost::asio::any_io_executor executor_;
+  Lanes lanes_;
   const Publisher publisher_;
   const std::uint64_t source_;
   const GatewayOptions options_;

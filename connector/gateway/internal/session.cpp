@@ -42,7 +42,7 @@ Session::Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared
       alive_(std::move(alive)),
       link_(std::move(link)),
       peer_(std::move(peer)),
-      strand_(boost::asio::make_strand(core_->executor())),
+      lane_(core_->next_lane()),
       fsm_(core_->options(), make_session_token, peer_, core_->timers().now()),
       outbox_(*link_) {}
 
@@ -50,12 +50,12 @@ Session::~Session() {
   core_->timers().cancel(timer_);
 }
 
-void Session::start(SharingBus& bus) {
+void Session::start() {
   const transport::Credit window = core_->options().window;
   SubscriptionOptions options{.name = "gateway-session " + peer_,
                               .filter = Filter::connector_uid(uid()) && Filter::origin(EventOrigin::transport),
                               .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
-  auto subscription = subscribe_on(bus, strand_, std::move(options), [weak = weak_from_this()](const Received& item) {
+  auto subscription = lane_.callbacks.subscribe(std::move(options), [weak = weak_from_this()](const Received& item) {
     if (const auto self = weak.lock()) self->received(item);
   });
   post([subscription = std::move(subscription), window](Session& self) mutable {

@@ -14,6 +14,7 @@
 #include "connector/gateway/internal/outbox.hpp"
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session_fsm.hpp"
+#include "connector/internal/lanes.hpp"
 #include "transport/link.hpp"
 
 namespace sharingbus::connector::internal {
@@ -28,7 +29,8 @@ struct SessionCounters {
 };
 
 /// One accepted stream: feeds the state machine, carries out its actions, keeps the pending requests and the credit.
-/// Works on a strand of its own; the public functions are for any thread. Owned by the core until the stream's end.
+/// Works on a lane that it shares with others; the public functions are for any thread. Owned by the core until the
+/// stream's end.
 class Session final : public std::enable_shared_from_this<Session> {
  public:
   Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link, std::string peer);
@@ -37,7 +39,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   Session& operator=(const Session&) = delete;
 
   /// Subscribes to the link's events and then lets it read. From `StreamOpened`'s inline callback, where the bus lives.
-  void start(SharingBus& bus);
+  void start();
   /// The stream ended, as the gateway's own subscription saw it. Counts only while the session's queue has brought
   /// nothing: a stream that ended before `start` had subscribed would be missed otherwise. Later the queue has it, in
   /// order with the answers before it.
@@ -61,7 +63,7 @@ class Session final : public std::enable_shared_from_this<Session> {
 
   template <class Fn>
   void post(Fn fn) {
-    boost::asio::post(strand_, [self = shared_from_this(), fn = std::move(fn)]() mutable {
+    boost::asio::post(lane_.strand, [self = shared_from_this(), fn = std::move(fn)]() mutable {
       fn(*self);
       self->settle();
     });
@@ -107,7 +109,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   const Admission alive_;
   const std::shared_ptr<transport::Link> link_;
   const std::string peer_;
-  const boost::asio::any_io_executor strand_;
+  Lane lane_;
 
   std::atomic<std::size_t> reserved_{0};
   std::atomic<std::uint64_t> answered_{0};
