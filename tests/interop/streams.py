@@ -161,16 +161,20 @@ class Session(Inbox):
 class PythonGateway(grpc.GenericRpcHandler):
     """Accepts connectors on a free port. `close` must be called."""
 
-    def __init__(self):
+    def __init__(self, port=0, max_streams=None):
+        """`max_streams`: of one connection."""
         self._sessions = queue.Queue()
+        # So many streams get their response headers with the first message instead of at once.
+        self.without_headers = 0
         self._open = set()
         self._lock = threading.Lock()
+        limit = [("grpc.max_concurrent_streams", max_streams)] if max_streams else []
         self._server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(MOST_STREAMS),
             handlers=[self],
-            options=[("grpc.so_reuseport", 0), *UNLIMITED],
+            options=[("grpc.so_reuseport", 0), *UNLIMITED, *limit],
         )
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         self._server.start()
 
     def service(self, handler_call_details):
@@ -183,7 +187,11 @@ class PythonGateway(grpc.GenericRpcHandler):
         with self._lock:
             self._open.add(session)
         context.add_callback(session.finish)
-        context.send_initial_metadata(())
+        with self._lock:
+            headers = self.without_headers == 0
+            self.without_headers -= not headers
+        if headers:
+            context.send_initial_metadata(())
         threading.Thread(target=self._read, args=(requests, session), daemon=True).start()
         self._sessions.put(session)
         yield from session.outbound()
@@ -204,6 +212,10 @@ class PythonGateway(grpc.GenericRpcHandler):
             return self._sessions.get(timeout=seconds)
         except queue.Empty:
             raise AssertionError(f"no stream within {seconds:.0f} s") from None
+
+    def go_away(self):
+        """Takes no new streams, gives the port up, and leaves those that there are alone."""
+        self._server.stop(3600)
 
     def close(self):
         with self._lock:

@@ -3,8 +3,6 @@
 (connector_peer.py, a process of its own) and bad ones (streams of this process)."""
 
 import base64
-import collections
-import contextlib
 import json
 import os
 import signal
@@ -15,6 +13,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, os.pardir, "support")]
 
+from connector_case import ConnectorTest  # noqa: E402
 from connector_wire import (  # noqa: E402
     EXECUTE_REQUEST,
     HEARTBEAT_REQUEST,
@@ -35,29 +34,14 @@ from connector_wire import (  # noqa: E402
     string_map,
     text,
 )
-from program import DEADLINE, ProgramTest, scaled, wait_until  # noqa: E402
+from program import DEADLINE, descriptors, scaled  # noqa: E402
 from streams import Stream  # noqa: E402
 
 MIB = 1024 * 1024
 PEER = [sys.executable, os.path.join(HERE, "connector_peer.py")]
 
 
-class ConnectorTest(ProgramTest):
-    gateway_flags = []
-
-    def setUp(self):
-        self.gateway, self.address = self.start_gateway(*self.gateway_flags)
-
-    def open(self, **options):
-        stream = Stream(self.address, **options)
-        self.addCleanup(stream.close)
-        return stream
-
-    def registered(self, **identity):
-        stream = self.open()
-        stream.register(**identity)
-        return stream
-
+class PeerTest(ConnectorTest):
     def start_peer(self, *arguments):
         return self.start("--address", self.address, *arguments, command=PEER)
 
@@ -69,29 +53,8 @@ class ConnectorTest(ProgramTest):
     def wait_event(self, peer, name):
         return json.loads(peer.wait_output(rf'^.*"event": "{name}".*$')[0])
 
-    def assert_serves(self):
-        """The gateway takes a new connector and answers it."""
-        stream = self.registered(instance=f"after-{time.monotonic_ns()}")
-        self.assert_alive(stream)
-        stream.close()
 
-    def assert_alive(self, stream):
-        timestamp_ms = time.monotonic_ns()
-        stream.send(heartbeat_request("g", timestamp_ms))
-        response = stream.receive_until(HEARTBEAT_RESPONSE)
-        self.assertEqual((text(response, 1), signed(response, 2)), ("g", timestamp_ms))
-
-    def wait_empty(self):
-        """Until every connector that was registered is gone."""
-
-        def empty():
-            gone = self.gateway.log_lines("connector disconnected")
-            return len(gone) == len(self.gateway.log_lines("connector registered")) and gone
-
-        self.assertRegex(wait_until(empty, "no connectors")[-1], " connectors=0 connections=0$")
-
-
-class Registration(ConnectorTest):
+class Registration(PeerTest):
     gateway_flags = ["--heartbeat-interval", "200ms"]
 
     def test_peer_registers_and_beats(self):
@@ -165,7 +128,7 @@ class Registration(ConnectorTest):
         self.wait_empty()
 
 
-class RefuseNew(ConnectorTest):
+class RefuseNew(PeerTest):
     gateway_flags = ["--duplicates", "refuse-new"]
 
     def test_older_stream_keeps_its_place(self):
@@ -183,7 +146,7 @@ class RefuseNew(ConnectorTest):
         self.registered(instance="twin")
 
 
-class Execute(ConnectorTest):
+class Execute(PeerTest):
     """What one connector asks, another answers: the gateway turns an InvokeRequest into an ExecuteRequest."""
 
     def test_peer_answers_an_execute(self):
@@ -313,7 +276,7 @@ class Execute(ConnectorTest):
         self.assert_exit(self.gateway, 0)
 
 
-class BadFirstMessages(ConnectorTest):
+class BadFirstMessages(PeerTest):
     def assert_refused(self, first, words):
         peer = self.start_peer("--first", first)
         self.assert_exit(peer, 1)
@@ -450,15 +413,6 @@ class Sizes(ConnectorTest):
 class Storm(ConnectorTest):
     STREAMS = 200
 
-    def descriptors(self):
-        """What the gateway's descriptors are, by kind."""
-        folder = f"/proc/{self.gateway.pid}/fd"
-        kinds = collections.Counter()
-        for name in os.listdir(folder):
-            with contextlib.suppress(FileNotFoundError):
-                kinds[os.readlink(os.path.join(folder, name)).split(":[")[0]] += 1
-        return kinds
-
     def drop_streams(self, count, seed):
         storm = self.start(self.address, count, seed, command=[sys.executable, os.path.join(HERE, "stream_storm.py")])
         self.assert_exit(storm, 0, seconds=2 * DEADLINE)
@@ -468,12 +422,9 @@ class Storm(ConnectorTest):
         print(f"seed {seed}; again with TEST_SEED={seed}", flush=True)
         self.drop_streams(20, seed)  # makes what is made once
         self.wait_empty()
-        before = self.descriptors()
+        before = descriptors(self.gateway.pid)
         self.drop_streams(self.STREAMS, seed)
-        try:
-            wait_until(lambda: self.descriptors() <= before, "no more descriptors than before")
-        except AssertionError as failure:
-            self.fail(f"{failure}: {before}, now {self.descriptors()}")
+        self.wait_descriptors(self.gateway, before)
         self.assert_serves()
         self.wait_empty()
 

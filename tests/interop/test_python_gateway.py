@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """`sharingbus connect` against a gateway in Python, written from the protocol's description alone."""
 
+import contextlib
 import json
 import os
+import socket
 import sys
 import unittest
 
@@ -35,7 +37,7 @@ from connector_wire import (  # noqa: E402
     string_map,
     text,
 )
-from program import INTERRUPTED, ProgramTest, scaled  # noqa: E402
+from program import INTERRUPTED, ProgramTest, scaled, wait_until  # noqa: E402
 from streams import PythonGateway  # noqa: E402
 
 MIB = 1024 * 1024
@@ -148,6 +150,16 @@ class Registration(GatewayTest):
         peers = [session.peer for session in sessions]
         self.assertEqual(sorted(peers.count(peer) for peer in set(peers)), [1, 3, 3])
 
+    def test_limit_of_streams_that_the_gateway_keeps_to_itself(self):
+        self.gateway.close()
+        self.gateway = PythonGateway(max_streams=2)
+        connect = self.start_connect("--instances", "5", "--connect-timeout", scaled(500))
+        self.addCleanup(self.gateway.close)
+        instances = set()
+        while len(instances) < 5:
+            instances.add(text(self.gateway.accept().accept_registration(), 3))
+        connect.wait_log(" registered address=", skip=4)
+
     def test_other_messages_before_the_answer_are_skipped(self):
         connect = self.start_connect()
         session = self.gateway.accept()
@@ -201,6 +213,35 @@ class RegistrationFails(GatewayTest):
         session.wait_end()
         self.gateway.accept().accept_registration()
         connect.wait_log(" registered address=")
+
+    def test_no_headers(self):
+        self.gateway.without_headers = 2
+        connect = self.start_connect("--connect-timeout", scaled(300))
+        for attempt in range(2):
+            session = self.gateway.accept()
+            connect.wait_log("registration failed .*no answer within", skip=attempt)
+            session.wait_end()
+        self.gateway.accept().accept_registration()
+        connect.wait_log(" registered address=")
+
+    def test_ctrl_c_during_the_wait_for_headers(self):
+        self.gateway.without_headers = 1
+        connect = self.start_connect("--connect-timeout", "10m")
+        self.gateway.accept().receive_fields(REGISTER_REQUEST)
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
+
+    def test_connections_that_are_closed_at_once(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        connect = self.start("connect", f"127.0.0.1:{listener.getsockname()[1]}", "--reconnect-delay", "10ms",
+                             "--reconnect-jitter", "0s", "--max-backoff", "40ms")  # fmt: skip
+        for _ in range(5):
+            listener.accept()[0].close()
+        waits = [connect.wait_log(r"retrying .* after=(\S+)$", skip=attempt)[1] for attempt in range(5)]
+        self.assertEqual(waits, ["10ms", "20ms", "40ms", "40ms", "40ms"])
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
 
     def test_ctrl_c_during_the_wait_for_the_answer(self):
         connect = self.start_connect("--connect-timeout", "10m")
@@ -356,6 +397,33 @@ class Ends(GatewayTest):
         session.finish()
         connect.wait_log(" disconnected .* reason=server-closed")
         self.assert_comes_back(connect, session)
+
+    def test_accepted_and_then_closed_at_once(self):
+        # Weakness 20: a good registration must not make the waits short again, or this is a hot loop.
+        connect = self.start_connect()
+        for _ in range(5):
+            session = self.gateway.accept()
+            session.accept_registration()
+            session.finish()
+        waits = [connect.wait_log(r"retrying .* after=(\S+)$", skip=attempt)[1] for attempt in range(5)]
+        self.assertEqual(waits, ["10ms", "20ms", "40ms", "50ms", "50ms"])
+        self.gateway.accept().accept_registration()
+        connect.wait_log(" registered address=", skip=5)
+
+    def test_goaway(self):
+        connect, session = self.connected()
+        port = int(self.gateway.address.rsplit(":", 1)[1])
+        self.gateway.go_away()
+        # The stream lives on; what comes after it goes to whoever has the port now.
+        self.assert_answer(self.execute(session, b"[1]"), [1])
+        self.addCleanup(self.gateway.close)
+        self.gateway = wait_until(lambda: self.open_gateway(port), f"a gateway on port {port}")
+        session.finish()
+        self.assert_comes_back(connect, session)
+
+    def open_gateway(self, port):
+        with contextlib.suppress(RuntimeError):
+            return PythonGateway(port)
 
     def test_gateway_fails(self):
         connect, session = self.connected()

@@ -1,9 +1,9 @@
-# sharingbus_program_tests(<name> FILE test_x.py CLASSES Case … LABELS … [TIMEOUT seconds])
+# sharingbus_program_tests(<name> FILE test_x.py CLASSES Case … LABELS … [TIMEOUT seconds] [ENV NAME=value…])
 #
 # Tests of the program in Python's unittest (support/program.py): one CTest test <name>.<Case> a class, so that they run
 # side by side. TIMEOUT is for a release build; sanitized ones get more, and longer deadlines inside.
 function(sharingbus_program_tests name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "FILE;TIMEOUT" "CLASSES;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "FILE;TIMEOUT" "CLASSES;LABELS;ENV")
   if(NOT arg_FILE OR NOT arg_CLASSES OR NOT arg_LABELS OR arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR
       "sharingbus_program_tests(${name}): needs FILE, CLASSES and LABELS; unknown: ${arg_UNPARSED_ARGUMENTS}")
@@ -27,7 +27,9 @@ function(sharingbus_program_tests name)
   foreach(class IN LISTS arg_CLASSES)
     add_test(NAME ${name}.${class} COMMAND "${SHARINGBUS_PYTHON}" "${arg_FILE}" ${class})
     sharingbus_test_properties(${name}.${class} LABELS ${arg_LABELS} TIMEOUT ${timeout}
-      ENV "TEST_PROGRAM=$<TARGET_FILE:sharingbus>" TEST_TIME_SCALE=${scale})
+      ENV "TEST_PROGRAM=$<TARGET_FILE:sharingbus>" TEST_TIME_SCALE=${scale} "TEST_PEERS=${SHARINGBUS_ROOT}/build/peers"
+        ${arg_ENV})
+    set_tests_properties(${name}.${class} PROPERTIES SKIP_REGULAR_EXPRESSION "OK \\(skipped=")
   endforeach()
   foreach(label IN LISTS arg_LABELS)
     sharingbus_collect(tests_${label} sharingbus)

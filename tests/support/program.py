@@ -1,7 +1,8 @@
 """Runs the program under test as a user would: starts it, reads its lines, sends it signals, and ends it whatever the
 test did.
 
-Environment: TEST_PROGRAM is the path of `sharingbus`; TEST_TIME_SCALE multiplies every deadline (sanitized builds).
+Environment: TEST_PROGRAM is the path of `sharingbus`; TEST_TIME_SCALE multiplies every deadline (sanitized builds);
+TEST_PEERS is the folder with programs of others.
 """
 
 import collections
@@ -43,6 +44,14 @@ def child_environment(extra=None):
     """Ours without what would configure the program."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SHARINGBUS_")}
     return {**environment, **(extra or {})}
+
+
+def peer_path(*parts):
+    """Of a program of others, which `run` installs; the test is skipped without it."""
+    path = os.path.join(os.environ.get("TEST_PEERS") or "", *parts)
+    if not os.path.exists(path):
+        raise unittest.SkipTest(f"{parts[-1]} is not installed")
+    return path
 
 
 def scaled(milliseconds):
@@ -215,6 +224,16 @@ class Program:
         return "\n".join(parts)
 
 
+def descriptors(pid):
+    """What descriptors a process has, by kind."""
+    folder = f"/proc/{pid}/fd"
+    kinds = collections.Counter()
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            kinds[os.readlink(os.path.join(folder, name)).split(":[")[0]] += 1
+    return kinds
+
+
 def dead_port():
     """A socket that keeps a port of 127.0.0.1 and refuses connections to it, and the port."""
     keeper = socket.socket()
@@ -258,6 +277,19 @@ class ProgramTest(unittest.TestCase):
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         return path
+
+    def wait_descriptors(self, program, most):
+        """Until it has no more than `most` of any kind."""
+        try:
+            wait_until(lambda: descriptors(program.pid) <= most, "no more descriptors than before")
+        except AssertionError as failure:
+            self.fail(f"{failure}: {most}, now {descriptors(program.pid)}")
+
+    def start_gateway_with(self, descriptors, *arguments):
+        """A gateway that may have no more than that many. UBSan needs some itself, and takes objects for broken when
+        there are none: nothing may be asked of the gateway then."""
+        limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', program_path()]
+        return self.start_gateway(*arguments, command=limited)
 
     def one_json_document(self, text):
         """`text` is one line with one JSON object; the object."""

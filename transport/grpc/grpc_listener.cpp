@@ -14,7 +14,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
-#include "transport/grpc/internal/bind_check.hpp"
+#include "transport/grpc/internal/acceptor.hpp"
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/closer.hpp"
 #include "transport/grpc/internal/server_link.hpp"
@@ -91,7 +91,9 @@ struct GrpcListener::State final : grpc::CallbackGenericService {
 
   std::mutex mutex;
   bool listen_called = false;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<internal::Acceptor> acceptor;
   /// Last, so that its thread has ended before the rest goes.
   internal::Closer closer;
 };
@@ -148,24 +150,26 @@ Result<Endpoint> GrpcListener::listen() {
   if (tls) {
     if (const auto valid = state.options.tls.validate_for_listener(); !valid) return valid.error();
   }
-  // Asked first, because gRPC says much on stderr and nothing to us.
-  if (const auto free = internal::check_bind(state.endpoint); !free) return free.error();
+  auto acceptor = internal::Acceptor::bind(state.endpoint, state.options.keepalive_timeout);
+  if (!acceptor) return acceptor.error();
 
   grpc::ServerBuilder builder;
   add_arguments(builder, state.options);
-  int port = 0;
-  builder.AddListeningPort(authority(state.endpoint),
-                           tls ? internal::server_credentials(state.options.tls) : grpc::InsecureServerCredentials(),
-                           &port);
+  state.connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      tls ? internal::server_credentials(state.options.tls) : grpc::InsecureServerCredentials());
   builder.RegisterCallbackGenericService(&state);
   state.server = builder.BuildAndStart();
-  if (!state.server || port <= 0) {
-    state.server.reset();
-    if (const auto free = internal::check_bind(state.endpoint); !free) return free.error();
-    return Error(errc::address_in_use, to_string(state.endpoint) + " could not be bound");
-  }
+  if (!state.server) return Error(errc::invalid_state, to_string(state.endpoint) + ": gRPC could not start a server");
+  state.acceptor = std::move(*acceptor);
+  state.acceptor->start([&connections = *state.connections](int listener_fd, int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.listener_fd = listener_fd;
+    connection.fd = fd;
+    connections.HandleNewConnection(&connection);
+  });
   Endpoint bound = state.endpoint;
-  bound.port = static_cast<std::uint16_t>(port);
+  bound.port = state.acceptor->port();
   return bound;
 }
 
@@ -186,6 +190,7 @@ void GrpcListener::State::shut_down() {
   links->close(Error(errc::closed, to_string(endpoint) + ": the listener was closed"), nullptr);
   const std::scoped_lock lock(mutex);
   if (!server) return;
+  acceptor.reset();
   // Returns when every stream has ended, its last reaction included.
   server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
   server.reset();
