@@ -42,7 +42,8 @@ def program_path():
 
 def child_environment(extra=None):
     """Ours without what would configure the program."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SHARINGBUS_")}
+    ours = re.compile(r"SHARINGBUS_.*|MATRIX_.*|(?:https?|all|no|studio)_proxy", re.IGNORECASE)
+    environment = {k: v for k, v in os.environ.items() if not ours.fullmatch(k)}
     return {**environment, **(extra or {})}
 
 
