@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "agent_fuzz.hpp"
+#include "tests/fuzz/agent_fuzz.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 using namespace sharingbus::transport;  // NOLINT(google-build-using-namespace): the subject's vocabulary

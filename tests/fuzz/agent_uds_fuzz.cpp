@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "agent_fuzz.hpp"
+#include "tests/fuzz/agent_fuzz.hpp"
 
 using namespace sharingbus::transport;  // NOLINT(google-build-using-namespace): the subject's vocabulary
 

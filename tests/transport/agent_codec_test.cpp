@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent_samples.hpp"
+#include "tests/transport/agent_samples.hpp"
 #include "transport/length_prefix_framing.hpp"
 
 namespace sharingbus::transport {

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "agent_samples.hpp"
+#include "tests/transport/agent_samples.hpp"
 #include "transport/codec/agent_codec.hpp"
 
 namespace sharingbus::transport {
