@@ -122,7 +122,7 @@ class ConnectCommand final : public Command {
   int connect(const transport::Endpoint& endpoint, const DialSettings& settings) {
     const LogSink log = options_.log;
     Runtime runtime(1);
-    const EventLog events(runtime.bus(), runtime.executor(), EventKind::registration,
+    const EventLog events(runtime.bus(), runtime.executor(), Filter::kind(EventKind::registration),
                           [&](const EventLine& line) { log(line.level, line.text()); });
     GatewayDialer way(runtime, endpoint, settings);
     if (const auto opened = way.open(); !opened) {
