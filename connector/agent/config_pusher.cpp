@@ -52,7 +52,7 @@ void ConfigPusher::remove_agent(std::string_view agent_id) {
   agents_.erase(agent);
 }
 
-std::string ConfigPusher::add(std::string_view agent_id, Agent& agent, const ConfigUpdate& update, TimePoint now) {
+std::string ConfigPusher::add(std::string_view agent_id, Agent& agent, const AgentConfig& update, TimePoint now) {
   ++agent.open;
   Push& push = open_[++last_];
   push.result.push_id = std::string(kPrefix) + std::to_string(last_);
@@ -64,7 +64,7 @@ std::string ConfigPusher::add(std::string_view agent_id, Agent& agent, const Con
   return push.result.push_id;
 }
 
-Result<std::string> ConfigPusher::push(std::string_view agent_id, ConfigUpdate update, TimePoint now) {
+Result<std::string> ConfigPusher::push(std::string_view agent_id, AgentConfig update, TimePoint now) {
   const auto agent = agents_.find(agent_id);
   if (agent == agents_.end()) return Error(errc::not_found, "no agent '" + std::string(agent_id) + "'");
   if (!agent->second.supports_push) {
@@ -78,9 +78,9 @@ Result<std::string> ConfigPusher::push(std::string_view agent_id, ConfigUpdate u
   return add(agent_id, agent->second, update, now);
 }
 
-std::vector<std::string> ConfigPusher::push_all(const ConfigUpdate& update, TimePoint now) {
+std::vector<std::string> ConfigPusher::push_all(const AgentConfig& update, TimePoint now) {
   std::vector<std::string> ids;
-  ConfigUpdate versioned = update;
+  AgentConfig versioned = update;
   if (versioned.version.empty()) versioned.version = std::to_string(++last_version_);
   for (auto& [id, agent] : agents_) {
     if (agent.supports_push && agent.open < options_.max_pending_per_agent) ids.push_back(add(id, agent, versioned, now));

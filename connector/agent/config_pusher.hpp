@@ -31,7 +31,7 @@ struct ConfigPusherOptions {
 };
 
 /// A configuration for an agent.
-struct ConfigUpdate {
+struct AgentConfig {
   /// JSON text.
   std::string config_json;
   /// Empty: the pusher counts, `1`, `2`, …
@@ -75,14 +75,14 @@ class ConfigPusher {
   void remove_agent(std::string_view agent_id);
 
   /// The push id. Errors: `not_found`, `unimplemented` (the agent takes no config pushes), `capacity_exceeded`.
-  Result<std::string> push(std::string_view agent_id, ConfigUpdate update, TimePoint now);
+  Result<std::string> push(std::string_view agent_id, AgentConfig update, TimePoint now);
   /// To each agent that supports it and has room; the push ids.
-  std::vector<std::string> push_all(const ConfigUpdate& update, TimePoint now);
+  std::vector<std::string> push_all(const AgentConfig& update, TimePoint now);
 
   struct Delivery {
     std::string push_id;
     std::string agent_id;
-    ConfigUpdate update;
+    AgentConfig update;
   };
   /// What is to be delivered now, first and repeated deliveries, oldest first; they count as attempts. O(pushes).
   [[nodiscard]] std::vector<Delivery> due(TimePoint now);
@@ -118,7 +118,7 @@ class ConfigPusher {
   [[nodiscard]] bool last_attempt(const Push& push) const { return push.result.attempts > options_.max_retries; }
   [[nodiscard]] TimePoint expiry(const Push& push) const { return push.made + options_.ack_timeout; }
   Pushes::iterator end(Pushes::iterator push, PushStatus status, std::string_view error);
-  std::string add(std::string_view agent_id, Agent& agent, const ConfigUpdate& update, TimePoint now);
+  std::string add(std::string_view agent_id, Agent& agent, const AgentConfig& update, TimePoint now);
 
   ConfigPusherOptions options_;
   std::map<std::string, Agent, std::less<>> agents_;

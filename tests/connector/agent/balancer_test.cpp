@@ -30,7 +30,7 @@ std::vector<int> picks(Balancer& sut, std::span<const ConnectionLoad> loads, int
 
 class EveryStrategy : public ::testing::TestWithParam<BalanceStrategy> {};
 INSTANTIATE_TEST_SUITE_P(Balancer, EveryStrategy, ::testing::ValuesIn(kAll),
-                         [](const auto& info) { return std::string(to_string(info.param)); });
+                         [](const auto& tested) { return std::string(to_string(tested.param)); });
 
 TEST_P(EveryStrategy, NoneUsable_PicksNone) {
   Balancer sut(GetParam());

@@ -85,7 +85,7 @@ TEST(AffinityTable, ManyIds_AllFoundAgainAfterGrowingAndRemoving) {
   for (int i = 0; i < 20'000; ++i) {
     const auto found = sut.find(1, "correlation-" + std::to_string(i));
     EXPECT_EQ(found.has_value(), i % 2 == 1);
-    if (found) EXPECT_EQ(*found, static_cast<ConnectionKey>(i));
+    EXPECT_EQ(found.value_or(static_cast<ConnectionKey>(i)), static_cast<ConnectionKey>(i));
   }
   EXPECT_EQ(sut.expire(t0 + 300s + 9'999us), 5'000U);
   EXPECT_EQ(sut.size(), 5'000U);
