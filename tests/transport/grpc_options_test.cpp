@@ -63,6 +63,7 @@ TEST(GrpcOptions, Validate_NamesTheField) {
   };
   EXPECT_TRUE(GrpcDialerOptions().validate().has_value());
   EXPECT_NE(dialer_error([](auto& o) { o.method = "no slash"; }).find("method"), std::string::npos);
+  EXPECT_NE(dialer_error([](auto& o) { o.fallback_method = "no slash"; }).find("fallback_method"), std::string::npos);
   EXPECT_NE(dialer_error([](auto& o) { o.max_streams_per_channel = 0; }).find("max_streams_per_channel"),
             std::string::npos);
   EXPECT_NE(dialer_error([](auto& o) { o.keepalive_interval = {}; }).find("keepalive_interval"), std::string::npos);

@@ -172,6 +172,34 @@ TEST_F(GrpcRig, Method_NotServed_IsUnimplementedByName) {
   EXPECT_TRUE(server.order.empty());
 }
 
+TEST_F(GrpcRig, Method_ServedByItsOlderName_IsTakenByTheNextStream) {
+  GrpcListenerOptions served = listener_options();
+  served.methods = {"/old.Service/Stream"};
+  listen(std::move(served));
+  GrpcDialerOptions options;
+  options.method = "/new.Service/Stream";
+  options.fallback_method = "/old.Service/Stream";
+  dial(options);
+  StreamRecord& first = open(stream_options(), "Cfirst");
+  ASSERT_TRUE(client.closes(first));
+  EXPECT_TRUE(first.closed->error.is(errc::unimplemented)) << first.ending();
+  for (int i = 0; i < 2; ++i)
+    EXPECT_TRUE(client.opens(open()));
+}
+
+TEST_F(GrpcRig, Method_AndItsOlderName_NotServed_AreTriedInTurn) {
+  listen();
+  GrpcDialerOptions options;
+  options.method = "/new.Service/Stream";
+  options.fallback_method = "/old.Service/Stream";
+  dial(options);
+  for (const char* path : {"/new.Service/Stream", "/old.Service/Stream", "/new.Service/Stream"}) {
+    StreamRecord& stream = open();
+    ASSERT_TRUE(client.closes(stream));
+    EXPECT_NE(stream.ending().find(path), std::string::npos) << stream.ending();
+  }
+}
+
 TEST_F(GrpcRig, Oversize_FarBeyondTheLimit_EndsOnlyThatStream) {
   GrpcListenerOptions options = listener_options();
   options.base.limits.max_inbound_bytes = 1000;

@@ -1,21 +1,13 @@
 #include "transport/codec/connector_protobuf.hpp"
 
-#include <cstddef>
-#include <limits>
-#include <optional>
+#include <utility>
 #include <variant>
-#include <vector>
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <google/protobuf/message.h>
 #include <google/protobuf/stubs/logging.h>
-#include <google/protobuf/unknown_field_set.h>
 
 #include "bus/base/error.hpp"
 #include "transport/codec/internal/connector_wire.hpp"
-#include "transport/codec/utf8.hpp"
+#include "transport/codec/internal/protobuf_text.hpp"
 
 namespace sharingbus::transport {
 namespace {
@@ -25,66 +17,26 @@ namespace wire = internal::wire;
 using messages::ConnectorMessage;
 using messages::UnknownMessage;
 
-constexpr std::size_t kMessageBytesMax = std::numeric_limits<int>::max();
-
-std::string field_name(int number) {
-  const auto* field = wire::StreamMessage::descriptor()->FindFieldByNumber(number);
-  return field == nullptr ? "field " + std::to_string(number) : field->name();
-}
-
-// Path of the first text below `message` that is not UTF-8. The parser stops right after it has stored such text.
-std::optional<std::string> invalid_text(const pb::Message& message) {
-  const auto& reflection = *message.GetReflection();
-  std::vector<const pb::FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const auto* field : fields) {
-    const bool is_text = field->type() == pb::FieldDescriptor::TYPE_STRING;
-    const bool is_message = field->type() == pb::FieldDescriptor::TYPE_MESSAGE;
-    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
-    for (int i = 0; i < count && (is_text || is_message); ++i) {
-      if (is_text) {
-        const auto text = field->is_repeated() ? reflection.GetRepeatedString(message, field, i)
-                                               : reflection.GetString(message, field);
-        if (!is_valid_utf8(text)) return field->name();
-        continue;
-      }
-      const auto& child = field->is_repeated() ? reflection.GetRepeatedMessage(message, field, i)
-                                               : reflection.GetMessage(message, field);
-      if (const auto below = invalid_text(child)) return field->name() + "." + *below;
-    }
-  }
-  return std::nullopt;
-}
+constexpr std::string_view kWhat = "connector message";
 
 Error malformed(std::string_view bytes, const std::string& what) {
-  return Error{errc::malformed_frame, "connector message of " + std::to_string(bytes.size()) + " bytes: " + what};
+  return internal::malformed(kWhat, bytes, what);
 }
 
-Error describe_parse_failure(std::string_view bytes, const wire::StreamMessage& partial) {
-  if (const auto path = invalid_text(partial)) return malformed(bytes, *path + " is not UTF-8");
-  const int seen = partial.message_case();
-  const std::string where = seen == 0 ? "" : " in " + field_name(seen);
-  return malformed(bytes, "broken Protobuf or text that is not UTF-8" + where);
-}
-
-// Protobuf files a known field with the wrong wire type under the unknown ones; that is a broken peer, not a newer one.
 Result<ConnectorMessage> decode_unset(std::string_view bytes, const wire::StreamMessage& message) {
-  const auto& unknown = message.GetReflection()->GetUnknownFields(message);
-  if (unknown.empty()) return UnknownMessage{};
-  const int number = unknown.field(0).number();
-  if (wire::StreamMessage::descriptor()->FindFieldByNumber(number) != nullptr) {
-    return malformed(bytes, field_name(number) + " has the wrong wire type");
-  }
-  return UnknownMessage{.empty = false, .field_number = static_cast<std::uint32_t>(number)};
+  auto unset = internal::unset_kind(kWhat, bytes, message);
+  if (unset.error) return *std::move(unset.error);
+  if (unset.number == 0) return UnknownMessage{};
+  return UnknownMessage{.empty = false, .field_number = unset.number};
 }
 
 }  // namespace
 
 Result<ConnectorMessage> decode_connector_message(std::string_view bytes) {
-  if (bytes.size() > kMessageBytesMax) return malformed(bytes, "more than Protobuf can hold");
+  if (!internal::fits_protobuf(bytes)) return malformed(bytes, "more than Protobuf can hold");
   wire::StreamMessage message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return describe_parse_failure(bytes, message);
+    return internal::parse_failure(kWhat, bytes, message);
   }
   using Case = wire::StreamMessage::MessageCase;
   switch (message.message_case()) {
@@ -132,15 +84,7 @@ std::string encode_connector_message(const ConnectorMessage& message) {
   wire::StreamMessage out;
   std::visit([&out](const auto& held) { internal::to_wire(held, out); }, message);
 
-  const std::size_t size = out.ByteSizeLong();
-  if (size > kMessageBytesMax) return {};
-  std::string bytes(size, '\0');
-  pb::io::ArrayOutputStream sink(bytes.data(), static_cast<int>(size));
-  pb::io::CodedOutputStream coded(&sink);
-  coded.SetSerializationDeterministic(true);
-  out.SerializeWithCachedSizes(&coded);
-  coded.Trim();  // the last bytes may still be in its own buffer
-  return bytes;
+  return internal::serialize(out);
 }
 
 void mute_protobuf_log() {

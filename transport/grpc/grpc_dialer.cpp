@@ -72,6 +72,10 @@ Result<> GrpcDialerOptions::validate() const {
   if (method.size() < 2 || method.front() != '/') {
     return Error(errc::invalid_argument, "method must be a path like /package.Service/Method, not '" + method + "'");
   }
+  if (!fallback_method.empty() && (fallback_method.size() < 2 || fallback_method.front() != '/')) {
+    return Error(errc::invalid_argument,
+                 "fallback_method must be empty or a path like /package.Service/Method, not '" + fallback_method + "'");
+  }
   if (max_streams_per_channel == 0) return Error(errc::invalid_argument, "max_streams_per_channel must be at least 1");
   if (keepalive_interval <= Duration::zero())
     return Error(errc::invalid_argument, "keepalive_interval must be positive");
@@ -84,6 +88,7 @@ struct GrpcDialer::State {
   State(const Endpoint& endpoint, GrpcDialerOptions options, TimerService& timers)
       : never(unusable(endpoint, options)),
         shared(std::make_shared<internal::ClientLink::Shared>(to_string(endpoint), std::move(options.method),
+                                                              std::move(options.fallback_method),
                                                               std::move(options.connect_failure), timers)) {
     if (never) return;
     pool = std::make_shared<internal::ChannelPool>("dns:///" + authority(options.connect_to.value_or(endpoint)),

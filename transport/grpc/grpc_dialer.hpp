@@ -18,6 +18,9 @@ namespace sharingbus::transport {
 struct GrpcDialerOptions {
   /// Path of the bidirectional streaming method that every stream calls.
   std::string method = "/matrix.connectors.v1.ConnectorService/Connect";
+  /// Another path of the same method, for servers that know it by an older name; empty: none. When a stream ends with
+  /// `unimplemented`, the next one that is opened takes the other path: so dial once more, at once.
+  std::string fallback_method;
   /// Streams that share one connection, opening ones included; a further connection is made when all are at this
   /// number. At least 1. Servers queue silently above a limit of their own, often 100.
   std::size_t max_streams_per_channel = 80;

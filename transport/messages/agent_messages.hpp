@@ -619,13 +619,14 @@ struct ReverseRegistration {
 // Both directions; receivers' views of what came, never sent.
 
 /// A message of a known kind whose content is broken, while the frames around it are sound: only the request it
-/// belongs to is harmed. What does not even tell its request ends the stream instead.
+/// belongs to is harmed, or the report is lost. An event or answer that does not even tell its request, and a broken
+/// handshake, end the stream instead.
 struct InvalidMessage {
   static constexpr std::string_view event_name = "agent.invalid_message";
   static constexpr EventKind event_kind = EventKind::agent;
 
   std::string_view kind{};       ///< `event_name` of what it should have been.
-  std::string correlation_id{};  ///< Never empty.
+  std::string correlation_id{};  ///< Empty for what is neither an event nor an answer.
   std::string error{};           ///< Names the field.
 
   bool operator==(const InvalidMessage&) const = default;

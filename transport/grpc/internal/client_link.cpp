@@ -32,7 +32,9 @@ void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
   has_call_ = true;
   // Headers and first message leave together.
   context_->set_initial_metadata_corked(has_first);
-  lease_.stub().PrepareBidiStreamingCall(context_.get(), shared_->method, {}, this);
+  took_fallback_ = shared_->fall_back;
+  lease_.stub().PrepareBidiStreamingCall(context_.get(), took_fallback_ ? shared_->fallback_method : shared_->method,
+                                         {}, this);
   lease_.mark_used();
   AddHold();
   const TimerId timer = shared_->timers.schedule_after(publisher().connect_timeout(), [weak = weak_from_this()] {
@@ -94,6 +96,8 @@ void ClientLink::OnDone(const grpc::Status& status) {
   const auto self = shared_from_this();
   cancel_timer();
   Error error = outcome(status);
+  // Before StreamClosed, so that whoever dials again on seeing it takes the other path.
+  if (error.is(errc::unimplemented)) shared_->fall_back = !took_fallback_;
   retry_after_ = pushback(*context_);
   const bool in_order = !error || error.is(errc::stream_closed);
   if (error.is(errc::connect_timeout)) lease_.mark_full();

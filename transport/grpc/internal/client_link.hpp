@@ -22,16 +22,21 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
  public:
   /// What all streams of a dialer share.
   struct Shared {
-    Shared(std::string peer_text, std::string method_path, std::function<Error()> why_no_connection,
-           TimerService& timer_service)
+    Shared(std::string peer_text, std::string method_path, std::string fallback_path,
+           std::function<Error()> why_no_connection, TimerService& timer_service)
         : peer(std::move(peer_text)),
           method(std::move(method_path)),
+          fallback_method(fallback_path.empty() ? method : std::move(fallback_path)),
           connect_failure(std::move(why_no_connection)),
           timers(timer_service) {}
 
     /// The endpoint as text.
     const std::string peer;
     const std::string method;
+    /// The same as `method` when there is none.
+    const std::string fallback_method;
+    /// The next stream takes the fallback.
+    std::atomic<bool> fall_back{false};
     /// `GrpcDialerOptions::connect_failure`; may be null.
     const std::function<Error()> connect_failure;
     TimerService& timers;
@@ -71,6 +76,7 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
   /// Guarded by the mutex.
   TimerId timer_ = 0;
   bool has_call_ = false;
+  bool took_fallback_ = false;
   /// What the server asked for in its last words.
   Duration retry_after_{};
   /// Set when the call has started.

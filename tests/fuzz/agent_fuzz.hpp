@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <variant>
+
+#include "transport/codec/agent_codec.hpp"
+#include "transport/messages/agent_messages.hpp"
+
+/// What the agent protocol's fuzzers share: what a decoder gave encodes on the same wire, and from then on decodes to
+/// bytes of the same message for ever.
+namespace sharingbus::transport::agent_fuzz {
+
+/// Messages are compared by their bytes, as NaN differs from itself.
+template <class Any, class Decode>
+void check_round_trip(const Any& message, AgentWire wire, Decode decode) {
+  using namespace agent_messages;
+  if (std::holds_alternative<InvalidMessage>(message) || std::holds_alternative<UnknownMessage>(message)) return;
+  const auto bytes = encode_agent_message(message, wire);
+  if (!bytes.has_value()) std::abort();
+  const auto again = decode(*bytes);
+  if (!again.has_value() || again->index() != message.index()) std::abort();
+  const auto bytes_again = encode_agent_message(*again, wire);
+  if (!bytes_again.has_value() || *bytes_again != *bytes) std::abort();
+}
+
+}  // namespace sharingbus::transport::agent_fuzz

@@ -1,0 +1,728 @@
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "transport/codec/internal/agent_uds.hpp"
+#include "transport/codec/internal/text_writer.hpp"
+
+// Optional fields that are not set, and fields that readers give their default anyway, are left out.
+namespace sharingbus::transport::internal {
+
+using namespace agent_messages;  // NOLINT(google-build-using-namespace): the subject's vocabulary
+
+namespace {
+
+// Values.
+
+template <class W>
+void write(W& to, const std::string& value) {
+  to.text(value);
+}
+template <class W>
+void write(W& to, bool value) {
+  to.boolean(value);
+}
+template <class W>
+void write(W& to, std::uint16_t value) {
+  to.number(value);
+}
+template <class W>
+void write(W& to, std::uint32_t value) {
+  to.number(value);
+}
+template <class W>
+void write(W& to, std::uint64_t value) {
+  to.number(value);
+}
+template <class W>
+void write(W& to, std::int32_t value) {
+  to.signed_number(value);
+}
+template <class W>
+void write(W& to, float value) {
+  to.real(std::isfinite(value) ? value : 0.0F);
+}
+template <class W>
+void write(W& to, double value) {
+  to.real(std::isfinite(value) ? value : 0.0);
+}
+template <class W>
+void write(W& to, const std::vector<std::string>& values) {
+  to.begin_array(values.size());
+  for (const std::string& value : values)
+    to.text(value);
+  to.end_array();
+}
+template <class W>
+void write(W& to, const StringMap& values) {
+  to.begin_map(values.size());
+  for (const auto& [key, value] : values) {
+    to.map_key(key);
+    to.text(value);
+  }
+  to.end_map();
+}
+
+// Parts, whose definitions are below.
+template <class W>
+void write(W& to, const RequestMetadata& in);
+template <class W>
+void write(W& to, const AgentCapabilities& in);
+template <class W>
+void write(W& to, const std::vector<HeaderOp>& ops);
+template <class W>
+void write(W& to, const Decision& decision);
+template <class W>
+void write(W& to, const BodyMutation& in);
+template <class W>
+void write(W& to, const WebSocketDecision& in);
+template <class W>
+void write(W& to, const LoadMetrics& in);
+template <class W>
+void write(W& to, const ResourceMetrics& in);
+
+template <class W, class T>
+void field(W& to, std::string_view key, const T& value) {
+  to.key(key);
+  write(to, value);
+}
+template <class W, class T>
+void optional_field(W& to, std::string_view key, const std::optional<T>& value) {
+  if (value) field(to, key, *value);
+}
+/// Left out when it has nothing in it.
+template <class W, class Container>
+void filled_field(W& to, std::string_view key, const Container& value) {
+  if (!value.empty()) field(to, key, value);
+}
+template <class W>
+void bytes_field(W& to, std::string_view key, std::string_view value) {
+  to.key(key);
+  to.bytes(value);
+}
+template <class W>
+void json_field(W& to, std::string_view key, std::string_view json_text) {
+  to.key(key);
+  if (json_text.empty()) return to.null();
+  to.json(json_text, key);
+}
+
+/// Lines of one name lie together in an array, in their order.
+template <class W>
+void headers_field(W& to, const Headers& headers) {
+  std::vector<const Header*> lines;
+  lines.reserve(headers.size());
+  for (const Header& header : headers)
+    lines.push_back(&header);
+  std::stable_sort(lines.begin(), lines.end(), [](const Header* a, const Header* b) { return a->name < b->name; });
+  const auto run_end = [&lines](auto from) {
+    return std::find_if(from, lines.end(), [from](const Header* line) { return line->name != (*from)->name; });
+  };
+  std::size_t names = 0;
+  for (auto at = lines.begin(); at != lines.end(); at = run_end(at))
+    ++names;
+  to.key("headers");
+  to.begin_map(names);
+  for (auto at = lines.begin(); at != lines.end();) {
+    const auto end = run_end(at);
+    to.map_key((*at)->name);
+    to.begin_array(static_cast<std::size_t>(end - at));
+    for (; at != end; ++at)
+      to.text((*at)->value);
+    to.end_array();
+  }
+  to.end_map();
+}
+
+// Parts.
+
+template <class W>
+void write(W& to, const RequestMetadata& in) {
+  to.begin_struct();
+  field(to, "correlation_id", in.correlation_id);
+  field(to, "request_id", in.request_id);
+  field(to, "client_ip", in.client_ip);
+  field(to, "client_port", in.client_port);
+  optional_field(to, "server_name", in.server_name);
+  field(to, "protocol", in.protocol);
+  optional_field(to, "tls_version", in.tls_version);
+  optional_field(to, "tls_cipher", in.tls_cipher);
+  optional_field(to, "route_id", in.route_id);
+  optional_field(to, "upstream_id", in.upstream_id);
+  field(to, "timestamp", to_rfc3339(in.timestamp_ms));
+  optional_field(to, "traceparent", in.traceparent);
+  to.end_struct();
+}
+
+/// Every key is mandatory for readers.
+template <class W>
+void write(W& to, const AgentCapabilities& in) {
+  to.begin_struct();
+  field(to, "agent_id", in.agent_id);
+  field(to, "name", in.name);
+  field(to, "version", in.version);
+  to.key("supported_events");
+  to.begin_array(in.supported_events.size());
+  for (const EventType event : in.supported_events)
+    to.signed_number(static_cast<int>(event));
+  to.end_array();
+  to.key("features");
+  to.begin_struct();
+  field(to, "streaming_body", in.features.streaming_body);
+  field(to, "websocket", in.features.websocket);
+  field(to, "guardrails", in.features.guardrails);
+  field(to, "config_push", in.features.config_push);
+  field(to, "metrics_export", in.features.metrics_export);
+  field(to, "concurrent_requests", in.features.concurrent_requests);
+  field(to, "cancellation", in.features.cancellation);
+  field(to, "flow_control", in.features.flow_control);
+  field(to, "health_reporting", in.features.health_reporting);
+  to.end_struct();
+  to.key("limits");
+  to.begin_struct();
+  field(to, "max_body_size", in.limits.max_body_size);
+  field(to, "max_concurrency", in.limits.max_concurrency);
+  field(to, "preferred_chunk_size", in.limits.preferred_chunk_size);
+  to.end_struct();
+  to.end_struct();
+}
+
+template <class W>
+void write(W& to, const std::vector<HeaderOp>& ops) {
+  to.begin_array(ops.size());
+  for (const HeaderOp& op : ops) {
+    const bool remove = op.action == HeaderOp::Action::remove;
+    to.begin_struct();
+    to.key(remove ? "remove" : op.action == HeaderOp::Action::add ? "add" : "set");
+    to.begin_struct();
+    field(to, "name", op.name);
+    if (!remove) field(to, "value", op.value);
+    to.end_struct();
+    to.end_struct();
+  }
+  to.end_array();
+}
+
+template <class W>
+void write(W& to, const Decision& decision) {
+  if (std::holds_alternative<Allow>(decision)) return to.text("allow");
+  to.begin_struct();
+  if (const auto* block = std::get_if<Block>(&decision)) {
+    to.key("block");
+    to.begin_struct();
+    field(to, "status", block->status);
+    to.key("body");
+    if (block->body) {
+      to.text(*block->body);
+    } else {
+      to.null();
+    }
+    to.key("headers");
+    if (block->headers.empty()) {
+      to.null();
+    } else {
+      // A map from name to text: of lines with the same name the last one is left.
+      StringMap headers;
+      for (const Header& header : block->headers)
+        headers[header.name] = header.value;
+      write(to, headers);
+    }
+    to.end_struct();
+  } else if (const auto* redirect = std::get_if<Redirect>(&decision)) {
+    to.key("redirect");
+    to.begin_struct();
+    field(to, "url", redirect->url);
+    field(to, "status", redirect->status);
+    to.end_struct();
+  } else if (const auto* challenge = std::get_if<Challenge>(&decision)) {
+    to.key("challenge");
+    to.begin_struct();
+    field(to, "challenge_type", challenge->challenge_type);
+    field(to, "params", challenge->params);
+    to.end_struct();
+  }
+  to.end_struct();
+}
+
+/// The answer's correlation id travels in it.
+template <class W>
+void write_audit(W& to, const AuditMetadata& in, const std::string& correlation_id) {
+  to.begin_struct();
+  filled_field(to, "tags", in.tags);
+  filled_field(to, "rule_ids", in.rule_ids);
+  optional_field(to, "confidence", in.confidence);
+  filled_field(to, "reason_codes", in.reason_codes);
+  to.key("custom");
+  to.begin_map(in.custom_json.size() + 1 - in.custom_json.count("correlation_id"));
+  for (const auto& [key, value] : in.custom_json) {
+    if (key == "correlation_id") continue;
+    to.map_key(key);
+    to.json(value, "audit.custom");
+  }
+  to.map_key("correlation_id");
+  to.text(correlation_id);
+  to.end_map();
+  to.end_struct();
+}
+
+template <class W>
+void write(W& to, const BodyMutation& in) {
+  to.begin_struct();
+  to.key("data");
+  if (in.data) {
+    to.bytes(*in.data);
+  } else {
+    to.null();
+  }
+  field(to, "chunk_index", in.chunk_index);
+  to.end_struct();
+}
+
+template <class W>
+void write(W& to, const WebSocketDecision& in) {
+  if (in.action != WebSocketDecision::Action::close) {
+    return to.text(in.action == WebSocketDecision::Action::drop ? "drop" : "allow");
+  }
+  to.begin_struct();
+  to.key("close");
+  to.begin_struct();
+  field(to, "code", in.code);
+  field(to, "reason", in.reason);
+  to.end_struct();
+  to.end_struct();
+}
+
+template <class W>
+void write(W& to, const LoadMetrics& in) {
+  to.begin_struct();
+  field(to, "in_flight", in.in_flight);
+  field(to, "queue_depth", in.queue_depth);
+  field(to, "avg_latency_ms", in.avg_latency_ms);
+  field(to, "p50_latency_ms", in.p50_latency_ms);
+  field(to, "p95_latency_ms", in.p95_latency_ms);
+  field(to, "p99_latency_ms", in.p99_latency_ms);
+  field(to, "requests_processed", in.requests_processed);
+  field(to, "requests_rejected", in.requests_rejected);
+  field(to, "requests_timed_out", in.requests_timed_out);
+  to.end_struct();
+}
+
+template <class W>
+void write(W& to, const ResourceMetrics& in) {
+  to.begin_struct();
+  optional_field(to, "cpu_percent", in.cpu_percent);
+  optional_field(to, "memory_bytes", in.memory_bytes);
+  optional_field(to, "memory_limit", in.memory_limit);
+  optional_field(to, "active_threads", in.active_threads);
+  optional_field(to, "open_fds", in.open_fds);
+  optional_field(to, "fd_limit", in.fd_limit);
+  optional_field(to, "connections", in.connections);
+  to.end_struct();
+}
+
+template <class W, class Metric>
+void named_fields(W& to, const Metric& in) {
+  field(to, "name", in.name);
+  optional_field(to, "help", in.help);
+  field(to, "labels", in.labels);
+}
+
+template <class W>
+void write(W& to, const HistogramMetric& in) {
+  to.begin_struct();
+  named_fields(to, in);
+  field(to, "sum", in.sum);
+  field(to, "count", in.count);
+  to.key("buckets");
+  to.begin_array(in.buckets.size());
+  for (const HistogramBucket& bucket : in.buckets) {
+    to.begin_struct();
+    to.key("le");
+    if (std::isfinite(bucket.le)) {
+      to.real(bucket.le);
+    } else {
+      to.text("+Inf");
+    }
+    field(to, "count", bucket.count);
+    to.end_struct();
+  }
+  to.end_array();
+  to.end_struct();
+}
+
+template <class W>
+void update_fields(W& to, const RequestReload&) {
+  field(to, "type", std::string("request_reload"));
+}
+template <class W>
+void update_fields(W& to, const RuleUpdate& in) {
+  field(to, "type", std::string("rule_update"));
+  field(to, "rule_set", in.rule_set);
+  to.key("rules");
+  to.begin_array(in.rules.size());
+  for (const RuleDefinition& rule : in.rules) {
+    to.begin_struct();
+    field(to, "id", rule.id);
+    field(to, "priority", rule.priority);
+    json_field(to, "definition", rule.definition_json);
+    field(to, "enabled", rule.enabled);
+    optional_field(to, "description", rule.description);
+    filled_field(to, "tags", rule.tags);
+    to.end_struct();
+  }
+  to.end_array();
+  field(to, "remove_rules", in.remove_rules);
+}
+template <class W>
+void update_fields(W& to, const ListUpdate& in) {
+  field(to, "type", std::string("list_update"));
+  field(to, "list_id", in.list_id);
+  field(to, "add", in.add);
+  field(to, "remove", in.remove);
+}
+template <class W>
+void update_fields(W& to, const RestartRequired& in) {
+  field(to, "type", std::string("restart_required"));
+  field(to, "reason", in.reason);
+  field(to, "grace_period_ms", in.grace_period_ms);
+}
+template <class W>
+void update_fields(W& to, const ConfigError& in) {
+  field(to, "type", std::string("config_error"));
+  field(to, "error", in.error);
+  optional_field(to, "field", in.field);
+}
+
+// Messages: the fields of the payload's struct.
+
+template <class W>
+void fields(W& to, const HandshakeRequest& in) {
+  to.key("supported_versions");
+  to.begin_array(in.supported_versions.size());
+  for (const std::uint32_t version : in.supported_versions)
+    to.number(version);
+  to.end_array();
+  field(to, "proxy_id", in.proxy_id);
+  field(to, "proxy_version", in.proxy_version);
+  json_field(to, "config", in.config_json);
+  filled_field(to, "supported_encodings", in.supported_encodings);
+}
+
+template <class W>
+void fields(W& to, const ReverseRegistrationResponse& in) {
+  field(to, "success", in.success);
+  optional_field(to, "error", in.error);
+  field(to, "proxy_id", in.proxy_id);
+  field(to, "proxy_version", in.proxy_version);
+  field(to, "connection_id", in.connection_id);
+}
+
+/// Top-level copies of the id exist in JSON only.
+void copy_of_id(JsonWriter& to, const std::string& correlation_id) {
+  field(to, "correlation_id", correlation_id);
+}
+void copy_of_id(MsgpackWriter&, const std::string&) {}
+
+template <class W>
+void fields(W& to, const RequestHeaders& in) {
+  copy_of_id(to, in.metadata.correlation_id);
+  field(to, "metadata", in.metadata);
+  field(to, "method", in.method);
+  field(to, "uri", in.uri);
+  headers_field(to, in.headers);
+}
+
+template <class W, class Chunk>
+void chunk_fields(W& to, const Chunk& in, std::string_view transferred) {
+  field(to, "correlation_id", in.correlation_id);
+  bytes_field(to, "data", in.data);
+  field(to, "is_last", in.is_last);
+  optional_field(to, "total_size", in.total_size);
+  field(to, "chunk_index", in.chunk_index);
+  field(to, transferred, in.bytes_transferred);
+}
+template <class W>
+void fields(W& to, const RequestBodyChunk& in) {
+  chunk_fields(to, in, "bytes_received");
+}
+template <class W>
+void fields(W& to, const ResponseBodyChunk& in) {
+  chunk_fields(to, in, "bytes_sent");
+}
+
+template <class W>
+void fields(W& to, const ResponseHeaders& in) {
+  field(to, "correlation_id", in.correlation_id);
+  field(to, "status", in.status);
+  headers_field(to, in.headers);
+}
+
+template <class W>
+void fields(W& to, const RequestComplete& in) {
+  field(to, "correlation_id", in.correlation_id);
+  field(to, "status", in.status);
+  field(to, "duration_ms", in.duration_ms);
+  field(to, "request_body_size", in.request_body_size);
+  field(to, "response_body_size", in.response_body_size);
+  field(to, "upstream_attempts", in.upstream_attempts);
+  optional_field(to, "error", in.error);
+}
+
+std::string opcode_of(FrameType type) {
+  switch (type) {
+    case FrameType::continuation:
+      return "continuation";
+    case FrameType::text:
+      return "text";
+    case FrameType::binary:
+      return "binary";
+    case FrameType::ping:
+      return "ping";
+    case FrameType::pong:
+      return "pong";
+    case FrameType::close:
+      return "close";
+  }
+  return std::to_string(static_cast<int>(type));
+}
+
+template <class W>
+void fields(W& to, const WebSocketFrame& in) {
+  field(to, "correlation_id", in.correlation_id);
+  field(to, "opcode", opcode_of(in.frame_type));
+  bytes_field(to, "data", in.data);
+  field(to, "client_to_server", in.client_to_server);
+  field(to, "frame_index", in.frame_index);
+  field(to, "fin", in.fin);
+  optional_field(to, "route_id", in.route_id);
+  field(to, "client_ip", in.client_ip);
+}
+
+template <class W>
+void fields(W& to, const GuardrailInspect& in) {
+  field(to, "correlation_id", in.correlation_id);
+  field(to, "inspection_type", in.inspection_type);
+  field(to, "content", in.content);
+  optional_field(to, "model", in.model);
+  field(to, "categories", in.categories);
+  optional_field(to, "route_id", in.route_id);
+  field(to, "metadata", in.metadata);
+}
+
+template <class W>
+void fields(W& to, const Configure& in) {
+  field(to, "correlation_id", in.correlation_id);
+  json_field(to, "config", in.config_json);
+  to.key("config_version");
+  if (in.config_version) {
+    to.text(*in.config_version);
+  } else {
+    to.null();
+  }
+}
+
+template <class W>
+void fields(W& to, const Cancel& in) {
+  field(to, "correlation_id", in.correlation_id);
+  // Numbered from 0 here, without "unspecified", which becomes the last one, "manual".
+  const int reason = static_cast<int>(in.reason);
+  field(to, "reason", reason > 0 ? reason - 1 : static_cast<int>(CancelReason::manual) - 1);
+  field(to, "timestamp_ms", in.timestamp_ms);
+}
+
+template <class W>
+void fields(W& to, const Ping& in) {
+  field(to, "sequence", in.sequence);
+  field(to, "timestamp_ms", in.timestamp_ms);
+}
+
+template <class W>
+void fields(W& to, const HandshakeResponse& in) {
+  field(to, "protocol_version", in.protocol_version);
+  field(to, "capabilities", in.capabilities.value_or(AgentCapabilities{}));
+  field(to, "success", in.success);
+  optional_field(to, "error", in.error);
+  field(to, "encoding", std::string(in.encoding == Encoding::msgpack ? "msgpack" : "json"));
+}
+
+template <class W>
+void fields(W& to, const ReverseRegistration& in) {
+  field(to, "protocol_version", in.protocol_version);
+  field(to, "agent_id", in.agent_id);
+  field(to, "capabilities", in.capabilities);
+  optional_field(to, "auth_token", in.auth_token);
+  if (!in.metadata_json.empty()) json_field(to, "metadata", in.metadata_json);
+}
+
+template <class W>
+void fields(W& to, const AgentResponse& in) {
+  field(to, "version", kAgentProtocolVersion);
+  field(to, "decision", in.decision);
+  filled_field(to, "request_headers", in.request_headers);
+  filled_field(to, "response_headers", in.response_headers);
+  filled_field(to, "routing_metadata", in.routing_metadata);
+  to.key("audit");
+  write_audit(to, in.audit, in.correlation_id);
+  if (in.needs_more) field(to, "needs_more", true);
+  optional_field(to, "request_body_mutation", in.request_body_mutation);
+  optional_field(to, "response_body_mutation", in.response_body_mutation);
+  optional_field(to, "websocket_decision", in.websocket_decision);
+}
+
+template <class W>
+void fields(W& to, const HealthStatus& in) {
+  field(to, "agent_id", in.agent_id);
+  // An integer, because that is what published proxies look for.
+  field(to, "state", static_cast<std::int32_t>(in.state));
+  optional_field(to, "message", in.message);
+  optional_field(to, "load", in.load);
+  optional_field(to, "resources", in.resources);
+  optional_field(to, "valid_until_ms", in.valid_until_ms);
+  field(to, "timestamp_ms", in.timestamp_ms);
+  filled_field(to, "disabled_features", in.disabled_features);
+  field(to, "timeout_multiplier", in.timeout_multiplier);
+  optional_field(to, "drain_eta_ms", in.drain_eta_ms);
+  optional_field(to, "unhealthy_reason", in.unhealthy_reason);
+  field(to, "recoverable", in.recoverable);
+}
+
+template <class W>
+void fields(W& to, const MetricsReport& in) {
+  field(to, "agent_id", in.agent_id);
+  field(to, "timestamp_ms", in.timestamp_ms);
+  field(to, "interval_ms", in.interval_ms);
+  to.key("counters");
+  to.begin_array(in.counters.size());
+  for (const CounterMetric& counter : in.counters) {
+    to.begin_struct();
+    named_fields(to, counter);
+    field(to, "value", counter.value);
+    to.end_struct();
+  }
+  to.end_array();
+  const auto finite = [](const GaugeMetric& gauge) { return std::isfinite(gauge.value); };
+  to.key("gauges");
+  to.begin_array(static_cast<std::size_t>(std::count_if(in.gauges.begin(), in.gauges.end(), finite)));
+  for (const GaugeMetric& gauge : in.gauges) {
+    if (!finite(gauge)) continue;
+    to.begin_struct();
+    named_fields(to, gauge);
+    field(to, "value", gauge.value);
+    to.end_struct();
+  }
+  to.end_array();
+  to.key("histograms");
+  to.begin_array(in.histograms.size());
+  for (const HistogramMetric& histogram : in.histograms)
+    write(to, histogram);
+  to.end_array();
+}
+
+template <class W>
+void fields(W& to, const ConfigUpdateRequest& in) {
+  to.key("update_type");
+  to.begin_struct();
+  std::visit([&to](const auto& update) { update_fields(to, update); }, in.update);
+  to.end_struct();
+  field(to, "request_id", in.request_id);
+  field(to, "timestamp_ms", in.timestamp_ms);
+}
+
+template <class W>
+void fields(W& to, const FlowControlSignal& in) {
+  optional_field(to, "correlation_id", in.correlation_id);
+  field(to, "action", static_cast<std::int32_t>(in.action));
+  optional_field(to, "buffer_available", in.buffer_available);
+  field(to, "timestamp_ms", in.timestamp_ms);
+}
+
+template <class W>
+void fields(W& to, const Pong& in) {
+  // The ping's own payload comes back.
+  field(to, "sequence", in.sequence);
+  field(to, "timestamp_ms", in.ping_timestamp_ms);
+}
+
+template <class Message>
+constexpr UdsType type_of() {
+  if constexpr (std::is_same_v<Message, HandshakeRequest>) return UdsType::handshake_request;
+  if constexpr (std::is_same_v<Message, ReverseRegistration>) return UdsType::handshake_request;
+  if constexpr (std::is_same_v<Message, HandshakeResponse>) return UdsType::handshake_response;
+  if constexpr (std::is_same_v<Message, ReverseRegistrationResponse>) return UdsType::handshake_response;
+  if constexpr (std::is_same_v<Message, RequestHeaders>) return UdsType::request_headers;
+  if constexpr (std::is_same_v<Message, RequestBodyChunk>) return UdsType::request_body_chunk;
+  if constexpr (std::is_same_v<Message, ResponseHeaders>) return UdsType::response_headers;
+  if constexpr (std::is_same_v<Message, ResponseBodyChunk>) return UdsType::response_body_chunk;
+  if constexpr (std::is_same_v<Message, RequestComplete>) return UdsType::request_complete;
+  if constexpr (std::is_same_v<Message, WebSocketFrame>) return UdsType::websocket_frame;
+  if constexpr (std::is_same_v<Message, GuardrailInspect>) return UdsType::guardrail_inspect;
+  if constexpr (std::is_same_v<Message, Configure>) return UdsType::configure;
+  if constexpr (std::is_same_v<Message, AgentResponse>) return UdsType::agent_response;
+  if constexpr (std::is_same_v<Message, HealthStatus>) return UdsType::health_status;
+  if constexpr (std::is_same_v<Message, MetricsReport>) return UdsType::metrics_report;
+  if constexpr (std::is_same_v<Message, ConfigUpdateRequest>) return UdsType::config_update_request;
+  if constexpr (std::is_same_v<Message, FlowControlSignal>) return UdsType::flow_control;
+  if constexpr (std::is_same_v<Message, Cancel>) return UdsType::cancel;
+  if constexpr (std::is_same_v<Message, Ping>) return UdsType::ping;
+  if constexpr (std::is_same_v<Message, Pong>) return UdsType::pong;
+}
+
+/// JSON whatever was negotiated.
+constexpr bool always_json(UdsType type) {
+  switch (type) {
+    case UdsType::handshake_request:
+    case UdsType::handshake_response:
+    case UdsType::cancel:
+    case UdsType::ping:
+    case UdsType::pong:
+      return true;
+    default:
+      return false;
+  }
+}
+
+template <class Writer, class Message>
+Result<std::string> payload(const Message& message, std::string frame) {
+  Writer writer(frame);
+  writer.begin_struct();
+  fields(writer, message);
+  writer.end_struct();
+  if (writer.error()) return writer.error();
+  return frame;
+}
+
+}  // namespace
+
+template <class Message>
+Result<std::string> encode_uds(const Message& message, Encoding encoding) {
+  constexpr UdsType kType = type_of<Message>();
+  std::string frame(1, static_cast<char>(kType));
+  if constexpr (!always_json(kType)) {
+    if (encoding == Encoding::msgpack) return payload<MsgpackWriter>(message, std::move(frame));
+  }
+  return payload<JsonWriter>(message, std::move(frame));
+}
+
+template Result<std::string> encode_uds(const HandshakeRequest&, Encoding);
+template Result<std::string> encode_uds(const RequestHeaders&, Encoding);
+template Result<std::string> encode_uds(const RequestBodyChunk&, Encoding);
+template Result<std::string> encode_uds(const ResponseHeaders&, Encoding);
+template Result<std::string> encode_uds(const ResponseBodyChunk&, Encoding);
+template Result<std::string> encode_uds(const WebSocketFrame&, Encoding);
+template Result<std::string> encode_uds(const GuardrailInspect&, Encoding);
+template Result<std::string> encode_uds(const RequestComplete&, Encoding);
+template Result<std::string> encode_uds(const Cancel&, Encoding);
+template Result<std::string> encode_uds(const Configure&, Encoding);
+template Result<std::string> encode_uds(const Ping&, Encoding);
+template Result<std::string> encode_uds(const ReverseRegistrationResponse&, Encoding);
+template Result<std::string> encode_uds(const HandshakeResponse&, Encoding);
+template Result<std::string> encode_uds(const AgentResponse&, Encoding);
+template Result<std::string> encode_uds(const HealthStatus&, Encoding);
+template Result<std::string> encode_uds(const MetricsReport&, Encoding);
+template Result<std::string> encode_uds(const ConfigUpdateRequest&, Encoding);
+template Result<std::string> encode_uds(const FlowControlSignal&, Encoding);
+template Result<std::string> encode_uds(const Pong&, Encoding);
+template Result<std::string> encode_uds(const ReverseRegistration&, Encoding);
+
+}  // namespace sharingbus::transport::internal
