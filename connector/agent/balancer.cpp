@@ -29,9 +29,7 @@ class Candidates {
   }
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
-  [[nodiscard]] bool has(std::size_t index) const {
-    return loads_[index].usable && (full_too_ || !loads_[index].full);
-  }
+  [[nodiscard]] bool has(std::size_t index) const { return loads_[index].usable && (full_too_ || !loads_[index].full); }
   /// Index of the `n`th, from 0; there must be so many.
   [[nodiscard]] std::size_t nth(std::size_t n) const {
     std::size_t index = 0;

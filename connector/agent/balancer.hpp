@@ -11,8 +11,8 @@
 
 namespace sharingbus::connector {
 
-/// How a connection is chosen among an agent's healthy ones. Ties go round, so that idle traffic does not pile up on the
-/// first connection.
+/// How a connection is chosen among an agent's healthy ones. Ties go round, so that idle traffic does not pile up on
+/// the first connection.
 enum class BalanceStrategy : std::uint8_t {
   round_robin,
   /// The fewest requests under way.

@@ -83,7 +83,8 @@ std::vector<std::string> ConfigPusher::push_all(const AgentConfig& update, TimeP
   AgentConfig versioned = update;
   if (versioned.version.empty()) versioned.version = std::to_string(++last_version_);
   for (auto& [id, agent] : agents_) {
-    if (agent.supports_push && agent.open < options_.max_pending_per_agent) ids.push_back(add(id, agent, versioned, now));
+    if (agent.supports_push && agent.open < options_.max_pending_per_agent)
+      ids.push_back(add(id, agent, versioned, now));
   }
   return ids;
 }
@@ -157,13 +158,23 @@ std::optional<PushResult> ConfigPusher::result(std::string_view push_id) const {
   return std::nullopt;
 }
 
-ConfigPusher::Pushes::iterator ConfigPusher::find(std::string_view push_id) {
-  if (!push_id.starts_with(kPrefix)) return open_.end();
+std::optional<AgentConfig> ConfigPusher::config(std::string_view push_id) const {
+  const auto push = open_.find(number_of(push_id));
+  if (push == open_.end()) return std::nullopt;
+  return AgentConfig{push->second.config_json, push->second.result.version};
+}
+
+/// 0 for what is no push id.
+std::uint64_t ConfigPusher::number_of(std::string_view push_id) {
+  if (!push_id.starts_with(kPrefix)) return 0;
   push_id.remove_prefix(kPrefix.size());
   std::uint64_t number = 0;
   const auto parsed = std::from_chars(push_id.data(), push_id.data() + push_id.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != push_id.data() + push_id.size()) return open_.end();
-  return open_.find(number);
+  return parsed.ec == std::errc() && parsed.ptr == push_id.data() + push_id.size() ? number : 0;
+}
+
+ConfigPusher::Pushes::iterator ConfigPusher::find(std::string_view push_id) {
+  return open_.find(number_of(push_id));
 }
 
 ConfigPusher::Pushes::iterator ConfigPusher::end(Pushes::iterator push, PushStatus status, std::string_view error) {

@@ -100,6 +100,8 @@ class ConfigPusher {
   /// All that are known, oldest first; O(pushes).
   [[nodiscard]] std::vector<PushResult> results() const;
   [[nodiscard]] std::optional<PushResult> result(std::string_view push_id) const;
+  /// What an unfinished push carries.
+  [[nodiscard]] std::optional<AgentConfig> config(std::string_view push_id) const;
 
  private:
   struct Push {
@@ -114,6 +116,7 @@ class ConfigPusher {
   };
   using Pushes = std::map<std::uint64_t, Push>;
 
+  [[nodiscard]] static std::uint64_t number_of(std::string_view push_id);
   [[nodiscard]] Pushes::iterator find(std::string_view push_id);
   [[nodiscard]] bool last_attempt(const Push& push) const { return push.result.attempts > options_.max_retries; }
   [[nodiscard]] TimePoint expiry(const Push& push) const { return push.made + options_.ack_timeout; }

@@ -15,8 +15,8 @@ namespace sharingbus::connector {
 class DurationHistogram {
  public:
   /// Upper bounds in microseconds; a last bucket takes all above.
-  static constexpr std::array<std::uint64_t, 14> kBoundsUs = {10,     50,      100,     500,       1'000,     5'000,      10'000,
-                                                              50'000, 100'000, 500'000, 1'000'000, 5'000'000, 10'000'000, 30'000'000};
+  static constexpr std::array<std::uint64_t, 14> kBoundsUs = {
+      10, 50, 100, 500, 1'000, 5'000, 10'000, 50'000, 100'000, 500'000, 1'000'000, 5'000'000, 10'000'000, 30'000'000};
 
   void record(Duration duration) noexcept;
 

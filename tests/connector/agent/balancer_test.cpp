@@ -1,21 +1,21 @@
 // Spec 4, Sending (selection) and O 10.
 
+#include "connector/agent/balancer.hpp"
+
 #include <array>
 #include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "connector/agent/balancer.hpp"
-
 namespace sharingbus::connector {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::array kAll = {BalanceStrategy::round_robin, BalanceStrategy::least_in_flight,
+constexpr std::array kAll = {BalanceStrategy::round_robin,       BalanceStrategy::least_in_flight,
                              BalanceStrategy::lowest_error_rate, BalanceStrategy::random,
-                             BalanceStrategy::peak_ewma, BalanceStrategy::power_of_two_choices};
+                             BalanceStrategy::peak_ewma,         BalanceStrategy::power_of_two_choices};
 
 ConnectionLoad load(std::uint32_t in_flight = 0, double error_rate = 0, double latency = 0) {
   return {.usable = true, .full = false, .in_flight = in_flight, .error_rate = error_rate, .latency = latency};

@@ -1,8 +1,8 @@
 // Spec 4, Config and metrics: config pushes; D23, D24.
 
-#include <gtest/gtest.h>
-
 #include "connector/agent/config_pusher.hpp"
+
+#include <gtest/gtest.h>
 
 namespace sharingbus::connector {
 namespace {
