@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "bus/base/timer.hpp"
-#include "connector/agent/internal/idle_table.hpp"
+#include "connector/agent/detail/idle_table.hpp"
 
 namespace sharingbus::connector {
 
@@ -53,7 +53,7 @@ class AffinityTable {
 
  private:
   const Duration idle_;
-  internal::IdleTable<ConnectionKey> table_;
+  detail::IdleTable<ConnectionKey> table_;
   std::uint64_t evictions_ = 0;
 };
 

@@ -7,7 +7,7 @@
 
 #include "bus/base/timer.hpp"
 #include "connector/agent/affinity_table.hpp"
-#include "connector/agent/internal/idle_table.hpp"
+#include "connector/agent/detail/idle_table.hpp"
 
 namespace sharingbus::connector {
 
@@ -54,7 +54,7 @@ class StickyTable {
   }
 
   const std::optional<Duration> idle_;
-  internal::IdleTable<Binding> table_;
+  detail::IdleTable<Binding> table_;
 };
 
 }  // namespace sharingbus::connector

@@ -22,6 +22,9 @@
 
 namespace sharingbus::connector::internal {
 
+/// Inbound messages that a connection's queue has room for: its credit.
+inline constexpr std::uint32_t kConnectionWindow = 1024;
+
 /// One connection to an agent: what the pool knows of it, and the calls on it. Guarded by the pool's lock, but for what
 /// is const.
 struct PoolConnection : std::enable_shared_from_this<PoolConnection> {

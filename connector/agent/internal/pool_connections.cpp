@@ -14,8 +14,7 @@ namespace messages = transport::agent_messages;
 using transport::AgentCarrier;
 using transport::AgentWire;
 
-/// Inbound messages that a connection's queue has room for, and its own events beside them.
-constexpr std::uint32_t kWindow = 1024;
+/// What a connection's queue has room for beside its window.
 constexpr std::size_t kEventReserve = 8;
 
 template <class Fn>
@@ -78,7 +77,7 @@ bool PoolCore::watch(const ConnectionPtr& connection) {
   SubscriptionOptions options;
   options.name = "agent-connection " + connection->agent->id;
   options.filter = Filter::connector_uid(connection->uid) && Filter::origin(EventOrigin::transport);
-  options.capacity = kWindow + kEventReserve;
+  options.capacity = kConnectionWindow + kEventReserve;
   const std::scoped_lock lock(bus_mutex_);
   if (bus_ == nullptr) return false;
   // A group, and so a place on the executor, of its own: connections do not wait for one another's handlers.
@@ -120,7 +119,7 @@ void PoolCore::dial(const ConnectionPtr& connection) {
   options.id = id;
   options.routing.connector_uid = connection->uid;
   options.routing.connector_id = connection->agent->id;
-  options.initial_credit = {.requests = 1, .controls = kWindow};
+  options.initial_credit = {.requests = 1, .controls = kConnectionWindow};
   options.limits.max_inbound_bytes = transport::kAgentUdsFrameBytesMax;
   options.limits.max_outbound_bytes = grpc ? transport::kAgentGrpcMessageBytesMax : transport::kAgentUdsFrameBytesMax;
   options.limits.outbound_capacity = options_.channel_buffer;
@@ -147,7 +146,7 @@ void PoolCore::received(const ConnectionPtr& connection, const Lent& lent) {
       turn.later([link = connection->link] { link->cancel(Error(errc::closed, "the bus closed")); });
     return went_down(turn, connection, Error(errc::closed, "the bus was closed"));
   }
-  if (connection->owed >= kWindow / 4 && connection->link) {
+  if (connection->owed >= kConnectionWindow / 4 && connection->link) {
     turn.later([link = connection->link, owed = std::exchange(connection->owed, 0)] {
       link->grant({.requests = 0, .controls = owed});
     });

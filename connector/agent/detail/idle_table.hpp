@@ -11,7 +11,7 @@
 
 #include "bus/base/timer.hpp"
 
-namespace sharingbus::connector::internal {
+namespace sharingbus::connector::detail {
 
 /// A bounded table of texts, each in a scope (a number), that forgets what was not used for long. In order of last use,
 /// so expiry looks only at what it removes; at its bound the entry that was unused longest gives way. Entries live in
@@ -188,4 +188,4 @@ class IdleTable {
   std::size_t size_ = 0;
 };
 
-}  // namespace sharingbus::connector::internal
+}  // namespace sharingbus::connector::detail
