@@ -23,6 +23,7 @@ class Command {
 [[nodiscard]] std::unique_ptr<Command> make_demo_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_gateway_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_connect_command(CLI::App& program);
+[[nodiscard]] std::unique_ptr<Command> make_pool_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_supervise_command(CLI::App& program);
 
 }  // namespace sharingbus::cli

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""`sharingbus pool`: drives `sharingbus agent` and finds its decisions right, over every transport."""
+
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from program import DEADLINE, INTERRUPTED, Completed, ProgramTest  # noqa: E402
+
+KEYS = ["agent", "requests", "blocked", "wrong", "failed", "seconds", "rps", "p50_us", "p99_us", "p999_us"]
+REQUESTS = 400
+
+
+class PoolTest(ProgramTest):
+    def setUp(self):
+        # Short, as the paths of sockets have to be.
+        self.folder = tempfile.mkdtemp(prefix="sb")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = f"unix:{os.path.join(self.folder, 's')}"
+
+    def start_agent(self, endpoint):
+        """The address that it serves."""
+        agent = self.start("agent", "--listen", endpoint)
+        scheme, address = agent.wait_output(r"^listening (grpc|unix)=(\S+)$").groups()
+        return f"grpc://{address}" if scheme == "grpc" else f"unix:{address}"
+
+    def pool(self, *arguments):
+        return self.run_program("pool", "--json", "--requests", REQUESTS, *arguments, seconds=3 * DEADLINE)
+
+    @staticmethod
+    def ended(program):
+        code = program.wait(3 * DEADLINE)
+        return Completed(code, program.stdout, program.stderr)
+
+    def check(self, done):
+        self.assertEqual(done.code, 0, done)
+        report = self.one_json_document(done.stdout)
+        self.assertEqual(list(report), KEYS)
+        self.assertEqual((report["requests"], report["wrong"], report["failed"]), (REQUESTS, 0, 0))
+        # Every tenth is malicious, every twentieth an attack.
+        self.assertEqual(report["blocked"], REQUESTS // 10 + REQUESTS // 20)
+        self.assertGreater(report["rps"], 0)
+        self.assertLessEqual(report["p50_us"], report["p99_us"])
+
+
+class Transports(PoolTest):
+    def test_unix_socket(self):
+        self.check(self.pool("--agent", self.start_agent(self.path), "--concurrency", 64))
+
+    def test_unix_socket_msgpack(self):
+        self.check(self.pool("--agent", self.start_agent(self.path), "--encoding", "msgpack"))
+
+    def test_grpc(self):
+        self.check(self.pool("--agent", self.start_agent("grpc://127.0.0.1:0"), "--concurrency", 16))
+
+    def test_reverse(self):
+        pool = self.start("pool", "--json", "--requests", REQUESTS, "--reverse", self.path, "--connections", 2)
+        self.start("agent", "--reverse", self.path, "--connections", 2)
+        self.check(self.ended(pool))
+
+    def test_reverse_with_token(self):
+        pool = self.start("pool", "--json", "--requests", REQUESTS, "--reverse", self.path, "--connections", 1,
+                          "--auth-token", "open sesame")  # fmt: skip
+        self.start("agent", "--reverse", self.path, "--connections", 1, "--auth-token", "open sesame")
+        self.check(self.ended(pool))
+
+    def test_strategies(self):
+        address = self.start_agent(self.path)
+        for strategy in ["least-in-flight", "lowest-error-rate", "random", "peak-ewma", "power-of-two-choices"]:
+            with self.subTest(strategy):
+                self.check(self.pool("--agent", address, "--strategy", strategy, "--connections", 3))
+
+
+class Failures(PoolTest):
+    def test_nobody_there(self):
+        done = self.pool("--agent", self.path)
+        self.assertEqual(done.code, 1)
+        self.assertIn("Failed to create any connections", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_reverse_agent_that_never_comes(self):
+        done = self.pool("--reverse", self.path, "--wait", "100ms")
+        self.assertEqual(done.code, 1)
+        self.assertIn("did not connect within 100ms", done.stderr)
+
+    def test_bad_usage(self):
+        for arguments, word in [
+            ([], "--agent"),
+            (["--agent", self.path, "--reverse", self.path], "--agent"),
+            (["--agent", "ws://127.0.0.1:1"], "--agent"),
+            (["--agent", self.path, "--requests", "0"], "--requests"),
+            (["--agent", self.path, "--strategy", "best"], "--strategy"),
+            (["--reverse", "grpc://127.0.0.1:1"], "--reverse"),
+        ]:
+            with self.subTest(arguments):
+                done = self.run_program("pool", *arguments)
+                self.assertEqual(done.code, 2, done)
+                self.assertIn(word, done.stderr)
+
+    def test_interrupted(self):
+        address = self.start_agent(self.path)
+        pool = self.start("pool", "--json", "--requests", 1_000_000_000, "--agent", address, "--log-level", "info")
+        pool.wait_log("agent connected")
+        pool.interrupt()
+        self.assert_exit(pool, INTERRUPTED)
+
+
+if __name__ == "__main__":
+    unittest.main()
