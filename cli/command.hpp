@@ -19,6 +19,7 @@ class Command {
   virtual int run() = 0;
 };
 
+[[nodiscard]] std::unique_ptr<Command> make_agent_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_demo_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_gateway_command(CLI::App& program);
 [[nodiscard]] std::unique_ptr<Command> make_connect_command(CLI::App& program);

@@ -111,7 +111,7 @@ class ConnectCommand final : public Command {
     const LogSink log = make_log(log_level_);
     options_.log = log;
     Runtime runtime(1);
-    const EventLog events(runtime.bus(), runtime.executor(), EventKind::registration,
+    const EventLog events(runtime.bus(), runtime.executor(), Filter::kind(EventKind::registration),
                           [&](const EventLine& line) { log(line.level, line.text()); });
     transport::GrpcDialerOptions dialer_options;
     dialer_options.max_streams_per_channel = options_.max_streams_per_channel;

@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "cli/flags.hpp"
+#include "connector/agent/agent_server_events.hpp"
 #include "connector/gateway/gateway_events.hpp"
 #include "connector/registration/events.hpp"
 
@@ -19,6 +20,36 @@ std::string quoted(const std::string& value) {
   std::string text = "'";
   for (const char c : value) text += c == '\n' || c == '\r' ? ' ' : c == '\'' ? '"' : c;
   return text + "'";
+}
+
+/// Of an agent.
+std::optional<EventLine> describe_proxy(const BusEvent& event) {
+  const auto with_retry = [](EventLine line, bool reverse, Duration retry_in) {
+    if (reverse) line.fields.emplace_back("retry_in", format_duration(retry_in));
+    return line;
+  };
+  if (const auto* e = event.get_if<ProxyConnected>()) {
+    return EventLine{LogLevel::info,
+                     "proxy connected",
+                     {{"proxy_id", e->proxy_id},
+                      {"version", e->proxy_version},
+                      {"peer", e->peer},
+                      {"encoding", std::string(e->encoding)},
+                      {"reverse", e->reverse ? "true" : "false"}}};
+  }
+  if (const auto* e = event.get_if<ProxyRefused>()) {
+    EventLine line{LogLevel::warn, "proxy refused", {{"peer", e->peer}, {"error", to_string(e->error)}}};
+    return with_retry(std::move(line), e->reverse, e->retry_in);
+  }
+  if (const auto* e = event.get_if<ProxyDisconnected>()) {
+    EventLine line{LogLevel::info,
+                   "proxy disconnected",
+                   {{"proxy_id", e->proxy_id},
+                    {"peer", e->peer},
+                    {"reason", e->error ? to_string(e->error) : "finished"}}};
+    return with_retry(std::move(line), e->reverse, e->retry_in);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -69,7 +100,7 @@ std::optional<EventLine> describe(const BusEvent& event) {
   if (const auto* e = event.get_if<RegistrationNotice>()) {
     return EventLine{e->warn ? LogLevel::warn : LogLevel::info, "notice", {{"address", e->address}, {"text", e->text}}};
   }
-  return std::nullopt;
+  return describe_proxy(event);
 }
 
 /// Who is registered over which connection, as the events tell.
@@ -93,11 +124,11 @@ struct EventLog::Census {
   }
 };
 
-EventLog::EventLog(SharingBus& bus, boost::asio::any_io_executor executor, EventKind kind, Print print)
+EventLog::EventLog(SharingBus& bus, boost::asio::any_io_executor executor, Filter filter, Print print)
     : census_(std::make_shared<Census>()) {
   SubscriptionOptions options;
   options.name = "event log";
-  options.filter = Filter::kind(kind);
+  options.filter = std::move(filter);
   options.capacity = 16'384;
   subscription_ = subscribe_on(
       bus, boost::asio::make_strand(std::move(executor)), std::move(options),

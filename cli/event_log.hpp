@@ -28,13 +28,13 @@ struct EventLine {
 /// Nothing for events that nobody needs to read line by line.
 [[nodiscard]] std::optional<EventLine> describe(const BusEvent& event);
 
-/// Reads what happens to connectors and registrations, a line an event: a bus subscriber like any other. What it loses
+/// Reads what happens to connectors, registrations and proxies, a line an event: a bus subscriber like any other. What it loses
 /// under a flood it reports as a gap. Lines of connectors say how many are registered now, over how many connections.
 class EventLog {
  public:
   using Print = std::function<void(const EventLine&)>;
   /// `print` runs on `executor`, one call at a time.
-  EventLog(SharingBus& bus, boost::asio::any_io_executor executor, EventKind kind, Print print);
+  EventLog(SharingBus& bus, boost::asio::any_io_executor executor, Filter filter, Print print);
 
  private:
   struct Census;

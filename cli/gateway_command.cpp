@@ -70,7 +70,7 @@ class GatewayCommand final : public Command {
   int serve(const transport::Endpoint& endpoint) {
     const LogSink log = make_log(log_level_);
     Runtime runtime(1);
-    const EventLog events(runtime.bus(), runtime.executor(), EventKind::connector_lifecycle, [&](const EventLine& line) {
+    const EventLog events(runtime.bus(), runtime.executor(), Filter::kind(EventKind::connector_lifecycle), [&](const EventLine& line) {
       log(line.level, line.text());
       if (json_) print_line(line.json());
     });

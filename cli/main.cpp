@@ -20,6 +20,7 @@ int run_program(int argc, char** argv) {
   commands.push_back(make_gateway_command(program));
   commands.push_back(make_connect_command(program));
   commands.push_back(make_pool_command(program));
+  commands.push_back(make_agent_command(program));
   commands.push_back(make_supervise_command(program));
   try {
     program.parse(argc, argv);

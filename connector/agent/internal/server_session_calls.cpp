@@ -1,0 +1,315 @@
+#include <stdexcept>
+#include <utility>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/strand.hpp>
+
+#include "connector/agent/internal/agent_server_core.hpp"
+#include "connector/agent/internal/server_session.hpp"
+
+// Events, their handlers and their answers.
+namespace sharingbus::connector::internal {
+
+namespace asio = boost::asio;
+using namespace transport::agent_messages;  // NOLINT(google-build-using-namespace): the subject's vocabulary
+
+namespace {
+
+/// The correlation id of an event that wants an answer; null for any other.
+const std::string* id_of(const BusEvent& event) {
+  if (const auto* headers = event.get_if<RequestHeaders>()) return &headers->metadata.correlation_id;
+  if (const auto* chunk = event.get_if<RequestBodyChunk>()) return &chunk->correlation_id;
+  if (const auto* headers = event.get_if<ResponseHeaders>()) return &headers->correlation_id;
+  if (const auto* chunk = event.get_if<ResponseBodyChunk>()) return &chunk->correlation_id;
+  if (const auto* complete = event.get_if<RequestComplete>()) return &complete->correlation_id;
+  if (const auto* frame = event.get_if<WebSocketFrame>()) return &frame->correlation_id;
+  if (const auto* inspect = event.get_if<GuardrailInspect>()) return &inspect->correlation_id;
+  if (const auto* invalid = event.get_if<InvalidMessage>()) return &invalid->correlation_id;
+  return nullptr;
+}
+
+// These own what a handler is given for as long as it runs.
+
+AgentHandler::Answer decide(std::shared_ptr<AgentHandler> handler, EventRef event,
+                            std::shared_ptr<const ProxyInfo> proxy) {
+  if (const auto* headers = event->get_if<RequestHeaders>()) {
+    co_return co_await handler->request_headers(*headers, *proxy);
+  }
+  if (const auto* chunk = event->get_if<RequestBodyChunk>()) {
+    co_return co_await handler->request_body_chunk(*chunk, *proxy);
+  }
+  if (const auto* headers = event->get_if<ResponseHeaders>()) {
+    co_return co_await handler->response_headers(*headers, *proxy);
+  }
+  if (const auto* chunk = event->get_if<ResponseBodyChunk>()) {
+    co_return co_await handler->response_body_chunk(*chunk, *proxy);
+  }
+  if (const auto* complete = event->get_if<RequestComplete>()) {
+    co_return co_await handler->request_complete(*complete, *proxy);
+  }
+  if (const auto* frame = event->get_if<WebSocketFrame>()) {
+    co_return co_await handler->websocket_frame(*frame, *proxy);
+  }
+  if (const auto* inspect = event->get_if<GuardrailInspect>()) {
+    co_return co_await handler->guardrail_inspect(*inspect, *proxy);
+  }
+  throw std::logic_error("no handler for " + std::string(event->type_name()));
+}
+
+asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler, std::shared_ptr<const Configure> content,
+                                std::shared_ptr<const ProxyInfo> proxy) {
+  co_return co_await handler->configure(*content, *proxy);
+}
+
+asio::awaitable<void> tell_cancelled(std::shared_ptr<AgentHandler> handler, EventRef event,
+                                     std::shared_ptr<const ProxyInfo> proxy) {
+  co_await handler->cancelled(*event->get_if<Cancel>(), *proxy);
+}
+
+Error error_of(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& e) {
+    return {errc::handler_failed, std::string("the handler threw: ") + e.what()};
+  } catch (...) {
+    return {errc::handler_failed, "the handler threw something that is no std::exception"};
+  }
+}
+
+AgentOutcome outcome_of(const Decision& decision) {
+  if (std::holds_alternative<Block>(decision)) return AgentOutcome::blocked;
+  if (std::holds_alternative<Redirect>(decision)) return AgentOutcome::redirected;
+  if (std::holds_alternative<Challenge>(decision)) return AgentOutcome::challenged;
+  return AgentOutcome::allowed;
+}
+
+std::string code_name(const Error& error) {
+  if (error.code.category() != error_category()) return error.code.message();
+  return std::string(to_string(static_cast<errc>(error.code.value())));
+}
+
+std::uint64_t in_ms(Duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+}  // namespace
+
+/// A call whose handler can be cancelled.
+struct ServerSession::Call final : AgentCall {
+  asio::any_io_executor strand;
+  asio::cancellation_signal cancel;
+};
+
+asio::any_io_executor ServerSession::handler_strand() const {
+  const asio::any_io_executor& handlers = core_->options().handlers;
+  if (!handlers) return strand_;
+  return asio::make_strand(handlers);
+}
+
+void ServerSession::take(const EventRef& event) {
+  const std::string* id = id_of(*event);
+  if (id == nullptr) return;
+  auto call = std::make_shared<Call>();
+  call->event = event;
+  call->id = *id;
+  const auto* invalid = event->get_if<InvalidMessage>();
+  call->kind = invalid != nullptr ? invalid->kind : event->type_name();
+  call->arrived = core_->timers().now();
+  line_.push(std::move(call));
+}
+
+void ServerSession::pump() {
+  if (pumping_) return;
+  pumping_ = true;
+  while (AgentCallPtr call = line_.start())
+    run(std::static_pointer_cast<Call>(std::move(call)));
+  pumping_ = false;
+}
+
+void ServerSession::run(std::shared_ptr<Call> call) {
+  if (const auto* invalid = call->event->get_if<InvalidMessage>()) {
+    fail(*call, Error(errc::malformed_frame, std::string(invalid->kind) + ": " + invalid->error));
+    return line_.ended(*call);
+  }
+  call->strand = handler_strand();
+  auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
+    // At once when the handler ran on the connection's own strand.
+    asio::dispatch(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
+      self->returned(call, exception, std::move(response));
+    });
+  };
+  const auto slot = call->cancel.slot();
+  asio::co_spawn(call->strand, decide(core_->handler(), call->event, proxy_),
+                 asio::bind_cancellation_slot(slot, std::move(done)));
+}
+
+void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_ptr exception,
+                             AgentHandler::Response response) {
+  const bool wanted = call->wanted();
+  if (wanted && exception) {
+    fail(*call, error_of(exception));
+  } else if (wanted) {
+    answer(*call, std::move(response));
+  }
+  line_.ended(*call);
+  if (!pumping_) settle();
+}
+
+void ServerSession::answer(const AgentCall& call, AgentHandler::Response response) {
+  response.correlation_id = call.id;
+  if (!response.processing_time_ms) response.processing_time_ms = in_ms(core_->timers().now() - call.arrived);
+  auto frame = transport::encode_agent_message(response, wire_);
+  if (!frame) return fail(call, frame.error());
+  if (send_frame(*std::move(frame), call.id) == transport::SendStatus::too_large) {
+    return fail(call, Error(errc::message_too_large, "the answer exceeds the link's limit"));
+  }
+  dispose(call, outcome_of(response.decision), {});
+}
+
+AgentHandler::Response ServerSession::failure(const Error& why) const {
+  AgentHandler::Response response;
+  if (core_->options().fail_mode == AgentFailMode::closed) response = block(500);
+  response.audit.reason_codes = {code_name(why)};
+  return response;
+}
+
+void ServerSession::fail(const AgentCall& call, const Error& why) {
+  AgentHandler::Response response = failure(why);
+  response.correlation_id = call.id;
+  if (auto frame = transport::encode_agent_message(response, wire_)) (void)send_frame(*std::move(frame), {});
+  dispose(call, AgentOutcome::failed, why);
+}
+
+void ServerSession::drop(const AgentCallPtr& call, const Error& why) {
+  if (call->state == AgentCall::State::lingering) cancel_handler(call);
+  dispose(*call, AgentOutcome::dropped, why);
+}
+
+void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error) {
+  ++owed_.requests;
+  const Duration duration = core_->timers().now() - call.arrived;
+  if (outcome != AgentOutcome::dropped) core_->load().answered(outcome, error.is(errc::timed_out), duration);
+  core_->publish(AgentAnswered{std::string(call.id), call.kind, outcome, duration, std::move(error)}, uid_);
+}
+
+void ServerSession::cancel_handler(const AgentCallPtr& call) {
+  // A signal belongs to the strand of its coroutine; and not in the middle of ours.
+  auto mine = std::static_pointer_cast<Call>(call);
+  if (!mine->strand) return;
+  const asio::any_io_executor strand = mine->strand;
+  asio::post(strand, [mine = std::move(mine)] { mine->cancel.emit(asio::cancellation_type::terminal); });
+}
+
+void ServerSession::cancelled(const EventRef& event) {
+  const auto& cancel = *event->get_if<Cancel>();
+  const Error why(errc::cancelled, "the proxy cancelled the request");
+  for (const AgentCallPtr& call : line_.abandon(cancel.correlation_id))
+    drop(call, why);
+  // Its credit comes back when the handler has heard of it, so that cancels cannot pile up there.
+  --owed_.controls;
+  auto done = [self = shared_from_this()](std::exception_ptr exception) {
+    if (exception) self->core_->log_failure("cancelled", exception);
+    self->post([](ServerSession& session) { ++session.owed_.controls; });
+  };
+  asio::co_spawn(handler_strand(), tell_cancelled(core_->handler(), event, proxy_), std::move(done));
+}
+
+void ServerSession::expire() {
+  const TimePoint now = core_->timers().now();
+  const Error why(errc::timed_out, "the handler took too long");
+  for (const AgentCallPtr& call : line_.abandon_older(now - core_->options().processing_timeout)) {
+    if (call->state == AgentCall::State::lingering) cancel_handler(call);
+    fail(*call, why);
+  }
+  if (configurations_.empty() || configurations_.front().arrived + core_->options().processing_timeout > now) return;
+  cancel_configuration();
+  configured(configuration_round_, Error(errc::timed_out, "the handler took too long"));
+}
+
+/// Tells the server's load, and the proxy when the line gets long or short.
+void ServerSession::watch_line() {
+  const std::size_t waiting = line_.waiting();
+  if (waiting != waiting_told_) {
+    core_->load().waiting(static_cast<std::ptrdiff_t>(waiting) - static_cast<std::ptrdiff_t>(waiting_told_));
+    waiting_told_ = waiting;
+  }
+  if (line_.running() != running_told_) {
+    core_->load().running(static_cast<std::ptrdiff_t>(line_.running()) - static_cast<std::ptrdiff_t>(running_told_));
+    running_told_ = line_.running();
+  }
+  const std::size_t limit = core_->options().pause_waiting;
+  if (limit == 0 || state_ != State::active || reason_ || draining_) return;
+  if (paused_ ? waiting > limit / 2 : waiting < limit) return;
+  paused_ = !paused_;
+  FlowControlSignal signal;
+  signal.action = paused_ ? FlowAction::pause : FlowAction::resume;
+  signal.timestamp_ms = static_cast<std::uint64_t>(core_->timers().moment().unix_ms);
+  (void)send(signal);
+  core_->publish(AgentFlowChanged{paused_}, uid_);
+}
+
+void ServerSession::configure(const EventRef& event) {
+  const auto& content = *event->get_if<Configure>();
+  const TimePoint arrived = core_->timers().now();
+  enqueue(std::make_shared<const Configure>(content), [event, arrived](ServerSession& self, const Result<>& result) {
+    const auto& configure = *event->get_if<Configure>();
+    ++self.owed_.requests;
+    if (self.state_ == State::closed || self.reason_) return;
+    self.core_->publish(AgentAnswered{configure.correlation_id, Configure::event_name,
+                                      result ? AgentOutcome::accepted : AgentOutcome::refused,
+                                      self.core_->timers().now() - arrived, result ? Error() : result.error()},
+                        self.uid_);
+    if (self.carrier_ == transport::AgentCarrier::uds) {
+      AgentHandler::Response response = result ? allow() : block(500, "Configuration rejected");
+      response.correlation_id = configure.correlation_id;
+      (void)self.send(response);
+    } else if (!result) {
+      // There is no answer to it here: the end of the stream says no, and a pong behind it yes.
+      self.cancel(Error(errc::rejected, "Configuration rejected: " + to_string(result.error())));
+    }
+  });
+}
+
+void ServerSession::enqueue(std::shared_ptr<const Configure> content, Configured done) {
+  configurations_.push_back({std::move(content), std::move(done), core_->timers().now()});
+  if (configurations_.size() == 1) configure_next();
+}
+
+void ServerSession::configure_next() {
+  line_.hold();
+  configuration_cancel_ = std::make_shared<asio::cancellation_signal>();
+  auto done = [self = shared_from_this(), round = ++configuration_round_, cancel = configuration_cancel_](
+                  std::exception_ptr exception, Result<> result) {
+    if (exception) result = error_of(exception);
+    self->post([round, result = std::move(result)](ServerSession& session) { session.configured(round, result); });
+  };
+  configuration_strand_ = handler_strand();
+  const auto slot = configuration_cancel_->slot();
+  asio::co_spawn(configuration_strand_, apply(core_->handler(), configurations_.front().content, proxy_),
+                 asio::bind_cancellation_slot(slot, std::move(done)));
+}
+
+void ServerSession::configured(std::uint64_t round, const Result<>& result) {
+  // One that took too long has had its answer.
+  if (round != configuration_round_ || configurations_.empty()) return;
+  ++configuration_round_;
+  configuration_cancel_.reset();
+  Configuration configuration = std::move(configurations_.front());
+  configurations_.pop_front();
+  configuration.done(*this, result);
+  if (!configurations_.empty()) return configure_next();
+  line_.release();
+  for (const Ping& ping : std::exchange(pings_, {}))
+    pong(ping);
+}
+
+void ServerSession::cancel_configuration() {
+  auto cancel = std::exchange(configuration_cancel_, nullptr);
+  if (!cancel) return;
+  const asio::any_io_executor strand = configuration_strand_;
+  asio::post(strand, [cancel = std::move(cancel)] { cancel->emit(asio::cancellation_type::terminal); });
+}
+
+}  // namespace sharingbus::connector::internal
