@@ -38,8 +38,7 @@ double percentile_us(const std::vector<std::uint64_t>& sorted_ns, double share) 
 }
 
 connector::AgentDialerFactory make_dialers(Runtime& runtime) {
-  return [&runtime](const connector::AgentEndpoint& where,
-                    const std::string& method) -> Result<std::unique_ptr<transport::Dialer>> {
+  return [&runtime](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
     if (where.carrier == transport::AgentCarrier::uds) {
       transport::UdsDialerOptions options;
       options.framing = std::make_shared<transport::LengthPrefixFraming>();
@@ -47,7 +46,8 @@ connector::AgentDialerFactory make_dialers(Runtime& runtime) {
                                                     std::move(options));
     }
     transport::GrpcDialerOptions options;
-    options.method = method;
+    options.method = transport::kAgentMethod;
+    options.fallback_method = transport::kAgentMethodLegacy;
     options.max_streams_per_channel = 1;
     options.max_receive_bytes = 2 * transport::kAgentUdsFrameBytesMax;
     return std::make_unique<transport::GrpcDialer>(where.endpoint, std::move(options), runtime.timers());

@@ -66,7 +66,7 @@ int main() {
     return 1;
   }
   AgentPool pool(context.get_executor(), bus, timers,
-                 [&](const AgentEndpoint& where, const std::string&) -> Result<std::unique_ptr<transport::Dialer>> {
+                 [&](const AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
                    return network.make_dialer(where.endpoint.host);
                  });
   bool as_expected = false;

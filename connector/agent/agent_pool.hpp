@@ -75,6 +75,10 @@ struct CallOptions {
   std::string session{};
 };
 
+/// Nothing special. A constant, and not a temporary, which GCC 12 would copy bit by bit where a call is awaited; give
+/// options of your own a name before `co_await` for the same reason.
+inline const CallOptions kDefaultCallOptions{};
+
 struct AgentStats {
   std::string agent_id;
   std::string endpoint;
@@ -183,47 +187,47 @@ class AgentPool {
   template <class CompletionToken>
   auto send_request_headers(std::string_view agent_id, std::string_view correlation_id,
                             const transport::agent_messages::RequestHeaders& event, CompletionToken&& token,
-                            CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                            const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   template <class CompletionToken>
   auto send_request_body_chunk(std::string_view agent_id, std::string_view correlation_id,
                                const transport::agent_messages::RequestBodyChunk& event, CompletionToken&& token,
-                               CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                               const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   template <class CompletionToken>
   auto send_response_headers(std::string_view agent_id, std::string_view correlation_id,
                              const transport::agent_messages::ResponseHeaders& event, CompletionToken&& token,
-                             CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                             const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   /// The answer to the last chunk ends the correlation id's affinity.
   template <class CompletionToken>
   auto send_response_body_chunk(std::string_view agent_id, std::string_view correlation_id,
                                 const transport::agent_messages::ResponseBodyChunk& event, CompletionToken&& token,
-                                CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                                const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   template <class CompletionToken>
   auto send_websocket_frame(std::string_view agent_id, std::string_view correlation_id,
                             const transport::agent_messages::WebSocketFrame& event, CompletionToken&& token,
-                            CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                            const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   /// Agents made with the Rust crate never answer it: give it a short timeout.
   template <class CompletionToken>
   auto send_guardrail_inspect(std::string_view agent_id, std::string_view correlation_id,
                               const transport::agent_messages::GuardrailInspect& event, CompletionToken&& token,
-                              CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                              const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
   /// Ends the correlation id's affinity.
   template <class CompletionToken>
   auto send_request_complete(std::string_view agent_id, std::string_view correlation_id,
                              const transport::agent_messages::RequestComplete& event, CompletionToken&& token,
-                             CallOptions options = {}) {
-    return start(prepare(agent_id, correlation_id, event, std::move(options)), std::forward<CompletionToken>(token));
+                             const CallOptions& options = kDefaultCallOptions) {
+    return start(prepare(agent_id, correlation_id, event, options), std::forward<CompletionToken>(token));
   }
 
   /// Ends the request's calls with `cancelled` and tells the connections that hold it, or all of the agent's when none

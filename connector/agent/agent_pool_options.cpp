@@ -22,6 +22,7 @@ Result<> validate_times(const AgentPoolOptions& options) {
   if (options.sticky_session_timeout && *options.sticky_session_timeout <= Duration::zero()) {
     return invalid("sticky_session_timeout", "above 0");
   }
+  if (options.hedge_after < Duration::zero()) return invalid("hedge_after", "0 or above");
   if (options.affinity_timeout <= Duration::zero()) return invalid("affinity_timeout", "above 0");
   return {};
 }

@@ -38,10 +38,10 @@ struct AgentEndpoint {
 /// `invalid_endpoint`.
 [[nodiscard]] Result<AgentEndpoint> parse_agent_endpoint(std::string_view text);
 
-/// Makes the dialer to an agent. `method` is the path of the gRPC method to call; Unix sockets have none. Every stream
-/// of the dialer has to be a connection of its own (gRPC: `max_streams_per_channel = 1`). Any thread.
-using AgentDialerFactory =
-    std::function<Result<std::unique_ptr<transport::Dialer>>(const AgentEndpoint& endpoint, const std::string& method)>;
+/// Makes the dialer to an agent. Every stream of it has to be a connection of its own (gRPC:
+/// `max_streams_per_channel = 1`); over gRPC it calls `kAgentMethod`, and falls back to `kAgentMethodLegacy`. Any
+/// thread.
+using AgentDialerFactory = std::function<Result<std::unique_ptr<transport::Dialer>>(const AgentEndpoint& endpoint)>;
 
 /// What the handler of agents' configuration requests says.
 struct ConfigAnswer {
@@ -101,6 +101,9 @@ struct AgentPoolOptions {
   CircuitBreakerOptions circuit_breaker{};
   OutlierOptions outliers{};
   RetryOptions retry{};
+  /// Request headers and guardrail inspections without an answer after this are asked again, of another connection, if
+  /// the retry budget allows; the first answer counts. 0: never. Agents may then see an event twice.
+  Duration hedge_after{};
 
   ConfigPusherOptions config{};
   MetricsCollectorOptions metrics{};

@@ -64,6 +64,12 @@ struct Call : boost::intrusive_ref_counter<Call, boost::thread_safe_counter>, bo
   /// In the order of answers though done.
   bool abandoned = false;
   std::uint32_t retries = 0;
+  /// May be asked of another connection when the answer takes too long.
+  bool hedge = false;
+  /// That second asking, of which only the answer counts: it ends nobody's call by itself, and has no deadline.
+  bool shadow = false;
+  /// Of a call its shadow, of a shadow its call; null: none.
+  boost::intrusive_ptr<Call> rival;
 
   Duration timeout{};
   TimePoint started{};

@@ -268,15 +268,12 @@ void PoolCore::cancel_rest(const std::weak_ptr<Agent>& weak) {
   if (agent->phase != Agent::Phase::draining) return;
   timers_.fired(std::exchange(agent->drain_timer, 0));
   std::vector<CallPtr> calls;
-  for (Call& call : agent->parked)
-    calls.emplace_back(&call);
+  collect(agent->parked, calls);
   for (const ConnectionPtr& connection : agent->all) {
-    for (Call& call : connection->waiting)
-      calls.emplace_back(&call);
-    for (Call& call : connection->sent) {
-      calls.emplace_back(&call);
+    collect(connection->waiting, calls);
+    collect(connection->sent, calls);
+    for (const Call& call : connection->sent)
       tell_cancelled(turn, *connection, call.correlation_id, messages::CancelReason::proxy_shutdown);
-    }
   }
   agent->cancelled += calls.size();
   for (const CallPtr& call : calls) {
@@ -387,14 +384,17 @@ void PoolCore::abandon() {
     const Error why(errc::closed, "the pool was destroyed");
     for (const AgentPtr& agent : all) {
       agent->phase = Agent::Phase::gone;
-      while (!agent->parked.empty())
-        fail(turn, agent->parked.front(), PoolFailure::closed, why);
+      std::vector<CallPtr> calls;
+      collect(agent->parked, calls);
       for (const ConnectionPtr& connection : agent->all) {
         connection->state = PoolConnection::State::closed;
-        while (!connection->waiting.empty())
-          fail(turn, connection->waiting.front(), PoolFailure::closed, why);
-        while (!connection->sent.empty())
-          fail(turn, connection->sent.front(), PoolFailure::closed, why);
+        collect(connection->waiting, calls);
+        collect(connection->sent, calls);
+      }
+      // With its call goes a shadow.
+      for (const CallPtr& call : calls)
+        fail(turn, *call, PoolFailure::closed, why);
+      for (const ConnectionPtr& connection : agent->all) {
         connection->forget_order();
         turn.later([link = connection->link, why] {
           if (link) link->cancel(why);

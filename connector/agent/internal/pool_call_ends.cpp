@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <exception>
+#include <utility>
+#include <vector>
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/dispatch.hpp>
@@ -40,13 +42,18 @@ void PoolCore::answered(Turn& turn, const ConnectionPtr& connection, const Event
     return;
   }
   connection_succeeded(turn, *connection);
-  complete(turn, *call, {}, AgentReply(event));
+  if (!call->shadow) return complete(turn, *call, {}, AgentReply(event));
+  const CallPtr first = call->rival;
+  drop_shadow(*call, false);
+  if (first->state == Call::State::sent) first->connection->abandon(*first);
+  complete(turn, *first, {}, AgentReply(event));
 }
 
 void PoolCore::broken_answer(Turn& turn, const ConnectionPtr& connection, const messages::InvalidMessage& message) {
   const CallPtr call = connection->take_answered(message.correlation_id);
   if (!call || call->state != Call::State::sent) return;
   connection_failed(turn, *connection);
+  if (call->shadow) return end_lost(turn, *call, Error(errc::deserialization_failed, message.error));
   fail(turn, *call, PoolFailure::serialization,
        Error(errc::deserialization_failed, quoted(call->agent_id) + ": " + message.error));
 }
@@ -69,6 +76,7 @@ void PoolCore::leave_list(Call& call) {
 }
 
 void PoolCore::complete(Turn& turn, Call& call, Error error, AgentReply reply) {
+  if (const CallPtr shadow = call.rival) drop_shadow(*shadow, shadow->state == Call::State::sent);
   leave_list(call);
   call.state = Call::State::done;
   deadlines_.remove(call);
@@ -158,6 +166,11 @@ void PoolCore::fail_lost(Turn& turn, Call& call, const Error& why) {
   Agent& agent = *call.agent;
   leave_list(call);
   call.state = Call::State::fresh;
+  if (call.rival) {
+    // That one may still be answered.
+    call.connection = nullptr;
+    return;
+  }
   const bool again = call.retries != 0 && agent.phase == Agent::Phase::up && !closing_ && !agent.connections.empty() &&
                      agent.budget.take(turn.now());
   if (again) {
@@ -170,6 +183,67 @@ void PoolCore::fail_lost(Turn& turn, Call& call, const Error& why) {
   error.message = quoted(agent.id) + ": the connection ended: " + to_string(error);
   fail(turn, call, PoolFailure::connection, std::move(error));
 }
+
+// --- asking twice ----------------------------------------------------------------------------------------------------
+
+void PoolCore::hedge(Turn& turn, Call& call) {
+  Agent& agent = *call.agent;
+  std::vector<ConnectionLoad> others = agent.loads;
+  for (std::size_t i = 0; i < others.size(); ++i)
+    others[i].usable = others[i].usable && !others[i].full && agent.connections[i].get() != call.connection;
+  const auto index = agent.balancer.pick(others);
+  if (!index || !agent.budget.take(turn.now())) return;
+  PoolConnection& connection = *agent.connections[*index];
+  if (connection.wire != call.wire) return;
+  CallPtr shadow(new Call);
+  shadow->agent = call.agent;
+  shadow->agent_id = call.agent_id;
+  shadow->correlation_id = call.correlation_id;
+  shadow->frame = call.frame;
+  shadow->kind = call.kind;
+  shadow->shadow = true;
+  shadow->rival = &call;
+  shadow->state = Call::State::waiting;
+  shadow->connection = &connection;
+  call.rival = shadow;
+  connection.waiting.push_back(*shadow);
+  // The pool's own, until it is dropped.
+  intrusive_ptr_add_ref(shadow.get());
+  connection.health.requested();
+  metrics_.hedges.fetch_add(1, std::memory_order_relaxed);
+  update_load(connection);
+  turn.flush(connection);
+}
+
+// Agents are not told: the request goes on, and to them it is one.
+void PoolCore::drop_shadow(Call& shadow, bool in_order) {
+  const CallPtr keep(&shadow, false);
+  if (in_order) shadow.connection->abandon(shadow);
+  leave_list(shadow);
+  shadow.state = Call::State::done;
+  update_load(*shadow.connection);
+  if (const CallPtr call = std::move(shadow.rival)) call->rival = nullptr;
+  shadow.rival = nullptr;
+}
+
+void PoolCore::end_lost(Turn& turn, Call& call, const Error& why) {
+  if (!call.shadow) return fail_lost(turn, call, why);
+  const CallPtr first = call.rival;
+  drop_shadow(call, false);
+  if (first->state == Call::State::fresh) fail_lost(turn, *first, why);
+}
+
+void PoolCore::collect(CallList& list, std::vector<CallPtr>& calls) {
+  for (Call& call : list) {
+    if (!call.shadow) {
+      calls.emplace_back(&call);
+    } else if (call.rival->state == Call::State::fresh) {
+      calls.push_back(call.rival);
+    }
+  }
+}
+
+// --- cancelling ------------------------------------------------------------------------------------------------------
 
 void PoolCore::tell_cancelled(Turn& turn, PoolConnection& connection, const std::string& correlation_id,
                               messages::CancelReason reason) {
@@ -207,17 +281,13 @@ Result<std::size_t> PoolCore::cancel_request(const std::string& agent_id, const 
   for (const ConnectionPtr& connection : tell)
     tell_cancelled(turn, *connection, correlation_id, reason);
   std::vector<CallPtr> calls;
-  const auto collect = [&](CallList& list) {
-    for (Call& call : list) {
-      if (call.correlation_id == correlation_id) calls.emplace_back(&call);
-    }
-  };
-  collect(agent->parked);
+  collect(agent->parked, calls);
   for (const ConnectionPtr& connection : agent->connections) {
-    collect(connection->waiting);
-    collect(connection->sent);
+    collect(connection->waiting, calls);
+    collect(connection->sent, calls);
   }
   for (const CallPtr& call : calls) {
+    if (call->correlation_id != correlation_id) continue;
     if (call->state == Call::State::sent) call->connection->abandon(*call);
     fail(turn, *call, PoolFailure::cancelled, Error(errc::cancelled, "the request was cancelled"));
   }
@@ -233,15 +303,12 @@ std::size_t PoolCore::cancel_all(messages::CancelReason reason) {
   for (const auto& [id, agent] : agents_)
     all.push_back(agent);
   for (const AgentPtr& agent : all) {
-    for (Call& call : agent->parked)
-      calls.emplace_back(&call);
+    collect(agent->parked, calls);
     for (const ConnectionPtr& connection : agent->all) {
-      for (Call& call : connection->waiting)
-        calls.emplace_back(&call);
-      for (Call& call : connection->sent) {
-        calls.emplace_back(&call);
+      collect(connection->waiting, calls);
+      collect(connection->sent, calls);
+      for (const Call& call : connection->sent)
         tell_cancelled(turn, *connection, call.correlation_id, reason);
-      }
     }
   }
   for (const CallPtr& call : calls) {
@@ -285,6 +352,14 @@ void PoolCore::expire_calls() {
       fail(
           turn, *call, PoolFailure::flow_control_paused,
           Error(errc::capacity_exceeded, "Flow control paused: " + quoted(call->agent_id) + " requested backpressure"));
+      continue;
+    }
+    if (call->hedge && call->state != Call::State::parked && now < call->give_up) {
+      call->hedge = false;
+      deadlines_.remove(*call);
+      call->deadline = call->give_up;
+      deadlines_.add(*call);
+      if (call->state == Call::State::sent) hedge(turn, *call);
       continue;
     }
     if (call->state == Call::State::sent) {

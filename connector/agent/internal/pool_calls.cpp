@@ -132,7 +132,9 @@ void PoolCore::start(CallPtr started, boost::asio::any_completion_handler<void(E
   }
   call.started = timers_.now();
   call.give_up = call.started + call.timeout;
-  call.deadline = call.give_up;
+  call.hedge = options_.hedge_after > Duration::zero() &&
+               (call.kind == CallKind::request_headers || call.kind == CallKind::guardrail);
+  call.deadline = call.hedge ? std::min(call.give_up, call.started + options_.hedge_after) : call.give_up;
   metrics_.requests.fetch_add(1, std::memory_order_relaxed);
   metrics_.in_flight.fetch_add(1, std::memory_order_relaxed);
   // The pool's own, until the call is complete.
@@ -321,7 +323,7 @@ void PoolCore::flush(PoolConnection& connection) {
         connection.waiting.pop_front();
         connection.mark_sent(call);
         if (probe) doubtful = &call;
-        if (probe || call.retries != 0) {
+        if (probe || call.retries != 0 || call.hedge) {
           frames[count++] = call.frame;
         } else {
           frames[count++] = std::move(call.frame);

@@ -79,8 +79,8 @@ struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
   CallbackSubscription subscription;
   std::string peer;
   bool reverse = false;
-  /// Dialled by the legacy name of the gRPC method.
-  bool legacy = false;
+  /// In place of one that was `unimplemented`.
+  bool again = false;
   State state = State::connecting;
   bool was_up = false;
   transport::AgentWire wire = transport::AgentWire::json;

@@ -28,10 +28,10 @@ std::function<void()> posted(const std::shared_ptr<PoolCore>& core, Fn fn) {
 
 // --- dialling --------------------------------------------------------------------------------------------------------
 
-void PoolCore::open_connection(Turn& turn, const AgentPtr& agent) {
+void PoolCore::open_connection(Turn& turn, const AgentPtr& agent, bool again) {
   auto connection =
       std::make_shared<PoolConnection>(++last_key_, agent, random_uuid(), options_.errors_until_unhealthy);
-  connection->legacy = agent->legacy;
+  connection->again = again;
   agent->all.push_back(connection);
   connection->timer = timers_.schedule_at(
       turn.now() + options_.connect_timeout,
@@ -60,10 +60,7 @@ Result<std::string> PoolCore::hello(const Agent& agent) const {
 
 Result<> PoolCore::make_dialer(Agent& agent) {
   try {
-    const bool grpc = agent.endpoint->carrier == AgentCarrier::grpc;
-    auto dialer = dialers_(*agent.endpoint, !grpc          ? ""
-                                            : agent.legacy ? transport::kAgentMethodLegacy
-                                                           : transport::kAgentMethod);
+    auto dialer = dialers_(*agent.endpoint);
     if (!dialer) return dialer.error();
     if (!*dialer) return Error(errc::invalid_argument, "the dialer factory made none for " + agent.endpoint_text);
     agent.dialer = std::move(*dialer);
@@ -281,11 +278,13 @@ void PoolCore::retire_connection(Turn& turn, const ConnectionPtr& connection) {
   }
   connection->state = PoolConnection::State::closing;
   update_load(*connection);
-  CallList waiting;
-  waiting.swap(connection->waiting);
-  while (!waiting.empty()) {
-    Call& call = waiting.front();
-    waiting.pop_front();
+  while (!connection->waiting.empty()) {
+    Call& call = connection->waiting.front();
+    if (call.shadow) {
+      drop_shadow(call, false);
+      continue;
+    }
+    connection->waiting.pop_front();
     call.state = Call::State::fresh;
     call.connection = nullptr;
     place(turn, call);
@@ -321,12 +320,12 @@ void PoolCore::went_down(Turn& turn, const ConnectionPtr& connection, const Erro
     check_health(turn, *agent);
   }
   while (!connection->sent.empty())
-    fail_lost(turn, connection->sent.front(), why);
+    end_lost(turn, connection->sent.front(), why);
   // These never went out: another connection may take them.
   while (!connection->waiting.empty()) {
     Call& call = connection->waiting.front();
-    if (agent->connections.empty()) {
-      fail_lost(turn, call, why);
+    if (call.shadow || agent->connections.empty()) {
+      end_lost(turn, call, why);
       continue;
     }
     connection->waiting.pop_front();
@@ -338,11 +337,9 @@ void PoolCore::went_down(Turn& turn, const ConnectionPtr& connection, const Erro
   // Not under the lock: letting go may wait for a callback that wants it.
   turn.later([connection] { connection->subscription = {}; });
   if (!connection->was_up && !connection->reverse) {
-    const bool other_name = why.is(errc::unimplemented) && agent->endpoint->carrier == AgentCarrier::grpc &&
-                            !connection->legacy && agent->phase <= Agent::Phase::up && !closing_;
-    if (other_name) {
-      turn.later([this, agent] { redial_legacy(agent); });
-      return;
+    // The dialer tries the protocol's other name the next time.
+    if (why.is(errc::unimplemented) && !connection->again && agent->phase <= Agent::Phase::up && !closing_) {
+      return open_connection(turn, agent, true);
     }
     agent->open_error = why ? why : Error(errc::stream_closed, "the agent closed the connection");
     if (--agent->opening == 0 && agent->phase <= Agent::Phase::up) round_ended(turn, agent);
@@ -350,33 +347,6 @@ void PoolCore::went_down(Turn& turn, const ConnectionPtr& connection, const Erro
     look_again(turn, agent->next_attempt);
   }
   if (agent->phase == Agent::Phase::closing && agent->all.empty()) finish_agent(turn, agent);
-}
-
-/// The agent serves the protocol's older name: dials that from now on.
-void PoolCore::redial_legacy(const AgentPtr& agent) {
-  std::shared_ptr<transport::Dialer> old;
-  Result<> made;
-  bool first = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    first = !std::exchange(agent->legacy, true);
-    if (first) old = agent->dialer;
-  }
-  if (first) {
-    // Nobody else makes a dialer for it meanwhile: its connections wait for this one.
-    made = make_dialer(*agent);
-    dismiss(std::move(old));
-  }
-  Turn turn(*this);
-  if (made) return open_connection(turn, agent);
-  agent->open_error = made.error();
-  if (--agent->opening == 0) round_ended(turn, agent);
-}
-
-/// Lets a dialer go where it may wait for its threads.
-void PoolCore::dismiss(std::shared_ptr<transport::Dialer> dialer) const {
-  if (!dialer) return;
-  dialer->close([dialer, executor = executor_] { boost::asio::post(executor, [dialer] {}); });
 }
 
 // --- health ----------------------------------------------------------------------------------------------------------

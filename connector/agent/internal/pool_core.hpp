@@ -56,7 +56,6 @@ struct Agent {
   std::optional<AgentEndpoint> endpoint;
   AgentOptions options;
   std::shared_ptr<transport::Dialer> dialer;
-  bool legacy = false;
   bool announced = false;
   Phase phase = Phase::adding;
   bool healthy = false;
@@ -177,7 +176,7 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   [[nodiscard]] TimePoint next_maintenance() const;
 
   // Connections. (pool_connections.cpp)
-  void open_connection(Turn& turn, const AgentPtr& agent);
+  void open_connection(Turn& turn, const AgentPtr& agent, bool again = false);
   void dial(const ConnectionPtr& connection);
   [[nodiscard]] Result<std::string> hello(const Agent& agent) const;
   Result<> make_dialer(Agent& agent);
@@ -190,8 +189,6 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void went_up(Turn& turn, const ConnectionPtr& connection);
   void went_down(Turn& turn, const ConnectionPtr& connection, const Error& why);
   void give_up_on(Turn& turn, const ConnectionPtr& connection, Error why);
-  void redial_legacy(const AgentPtr& agent);
-  void dismiss(std::shared_ptr<transport::Dialer> dialer) const;
   void retire_connection(Turn& turn, const ConnectionPtr& connection);
   void end_if_idle(Turn& turn, PoolConnection& connection);
   void answered(Turn& turn, const ConnectionPtr& connection, const EventRef& event);
@@ -223,6 +220,12 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void fail_lost(Turn& turn, Call& call, const Error& why);
   void complete(Turn& turn, Call& call, Error error, AgentReply reply);
   void leave_list(Call& call);
+  void hedge(Turn& turn, Call& call);
+  /// `in_order`: its answer may still come.
+  void drop_shadow(Call& shadow, bool in_order);
+  /// Ends whatever there is in the list's place: a call, or, for a shadow, its call if that has nothing else.
+  void end_lost(Turn& turn, Call& call, const Error& why);
+  static void collect(CallList& list, std::vector<CallPtr>& calls);
   void tell_cancelled(Turn& turn, PoolConnection& connection, const std::string& correlation_id,
                       transport::agent_messages::CancelReason reason);
   void count(PoolFailure failure);

@@ -417,21 +417,6 @@ TEST_F(AgentPoolTest, AddAgent_BadArguments_AreRefused) {
   EXPECT_TRUE(add("waf", "waf.sock").is(errc::invalid_argument));
 }
 
-TEST_F(AgentPoolTest, LegacyPackage_IsDialledWhenTheNewOneIsUnimplemented) {
-  auto& newer = agent("waf", transport::AgentCarrier::grpc);
-  newer.on_handshake = [](const auto&) { return std::nullopt; };
-  agent("waf-legacy", transport::AgentCarrier::grpc);
-  start(small(2));
-  const auto added = add_later("waf", "waf:1");
-  run();
-  // What a gRPC server says of a method that it does not serve.
-  for (const auto& session : newer.sessions())
-    session->link->cancel(Error(errc::unimplemented, "unknown service"));
-  run();
-  if (!*added) GTEST_SKIP() << "the memory network does not carry the code";
-  EXPECT_EQ(methods.size() >= 1, true);
-}
-
 TEST_F(AgentPoolTest, RemoveAgent_UnknownIsAnError) {
   start(small());
   const auto removed = remove_later("nobody");

@@ -465,22 +465,6 @@ TEST_F(PoolDefects, D24_AgentsConfigRequest_IsAnsweredByTheHandler) {
   EXPECT_NE(waf.session(0).configures[0].config_json.find("waf"), std::string::npos);
 }
 
-TEST_F(PoolDefects, ConfigAtAdd_GoesInTheHandshakeAndIsAcceptedBeforeUse) {
-  auto& waf = agent("waf.sock");
-  start(small(2));
-  AgentOptions options;
-  options.config = AgentConfig{"{\"mode\":1}", "v1"};
-  ASSERT_FALSE(add("waf", "waf.sock", options));
-  for (const auto& session : waf.sessions()) {
-    EXPECT_EQ(session->hello->config_json, "{\"mode\":1}");
-    EXPECT_EQ(session->configures.size(), 1U);
-  }
-  auto& strict = agent("strict.sock");
-  strict.on_configure = [](const auto& configure) { return ScriptAgent::block(configure.correlation_id, 500); };
-  const Error error = add("strict", "strict.sock", options);
-  EXPECT_TRUE(error) << "a connection whose agent refuses its configuration is not used";
-}
-
 TEST_F(PoolDefects, D26_Cancel_GoesToTheConnectionThatHoldsTheRequest) {
   auto& waf = ready(small(4));
   waf.on_event = never;
@@ -531,23 +515,6 @@ TEST_F(PoolDefects, D31_LateAnswer_IsNotTakenForTheNextOne) {
   EXPECT_EQ(next->calls, 1);
   EXPECT_TRUE(std::holds_alternative<messages::Block>(next->reply->decision));
   EXPECT_EQ(pool->protocol_metrics().late_answers.load(), 1U);
-}
-
-TEST_F(PoolDefects, AnswersTwice_OrToNobody_IsCountedAndHarmless) {
-  auto& waf = ready(small(1));
-  waf.on_event = [&](const auto& seen) {
-    waf.send(waf.session(0), ScriptAgent::block(seen.correlation_id));
-    waf.send(waf.session(0), ScriptAgent::allow("nobody"));
-    return std::optional(ScriptAgent::allow(seen.correlation_id));
-  };
-  for (int i = 0; i < 10; ++i) {
-    const auto outcome = headers("waf", "c" + std::to_string(i));
-    run();
-    ASSERT_EQ(outcome->calls, 1);
-    EXPECT_TRUE(std::holds_alternative<messages::Block>(outcome->reply->decision)) << "the first one counts";
-  }
-  EXPECT_EQ(pool->protocol_metrics().late_answers.load(), 20U);
-  EXPECT_TRUE(pool->is_agent_healthy("waf"));
 }
 
 TEST_F(PoolDefects, D32_AgentThatDoesNotRead_CancelsGoAheadOfData) {
@@ -609,30 +576,6 @@ TEST_F(PoolDefects, D34_BrokenAnswer_IsNoAllow) {
   EXPECT_TRUE(outcome->error);
 }
 
-TEST_F(PoolDefects, Garbage_EndsTheConnectionAndFailsItsCalls) {
-  auto& waf = ready(small(2));
-  waf.on_event = never;
-  const auto a = headers("waf", "a");
-  const auto b = headers("waf", "b");
-  run();
-  waf.holder("a")->link->send("\x20not json");
-  run();
-  EXPECT_EQ(a->reply.failure, PoolFailure::connection);
-  EXPECT_FALSE(b->done()) << "the other connection goes on";
-  EXPECT_EQ(stats().active_connections, 1U);
-}
-
-TEST_F(PoolDefects, FirstMessageIsNoHandshake_TheConnectionIsNotUsed) {
-  auto& waf = agent("waf.sock");
-  waf.on_handshake = [&](const auto&) {
-    for (const auto& session : waf.sessions())
-      waf.send(*session, ScriptAgent::allow("c"));
-    return std::nullopt;
-  };
-  start(small(1));
-  EXPECT_TRUE(add("waf", "waf.sock"));
-}
-
 TEST_F(PoolDefects, D38_ProtocolVersionAndConcurrency_AreRespected) {
   auto& old = agent("old.sock");
   old.on_handshake = [](const auto&) {
@@ -691,95 +634,6 @@ TEST_F(PoolDefects, D30_TwoAddsOfOneIdAtOnce_LeaveOneEntry) {
   ASSERT_TRUE(a->has_value() && b->has_value());
   EXPECT_EQ(waf.open_sessions(), 2U);
   EXPECT_EQ(stats().active_connections, 2U);
-}
-
-TEST_F(PoolDefects, O10_CircuitBreaker_KeepsCallsAwayAndLetsOneTry) {
-  auto options = small(2);
-  options.circuit_breaker = {.enabled = true, .failures = 2, .successes = 1, .open_for = 30s, .half_open_calls = 1};
-  auto& waf = ready(options);
-  waf.on_event = never;
-  headers("waf", "a", {.timeout = 1s});
-  headers("waf", "b", {.timeout = 1s});
-  advance(1s);
-  const auto away = headers("waf", "c");
-  run();
-  EXPECT_EQ(away->reply.failure, PoolFailure::circuit_open);
-  waf.on_event = [](const auto& seen) { return std::optional(ScriptAgent::allow(seen.correlation_id)); };
-  advance(30s);
-  const auto trial = headers("waf", "d");
-  run();
-  EXPECT_TRUE(trial->allowed());
-  EXPECT_EQ(stats().circuit, CircuitBreaker::State::closed);
-  EXPECT_EQ(events<AgentCircuitChanged>().size(), 3U);
-}
-
-TEST_F(PoolDefects, O10_Retry_AsksAnotherConnectionWhenOneIsLost) {
-  auto options = small(2);
-  options.retry.attempts = 1;
-  auto& waf = ready(options);
-  waf.on_event = never;
-  const auto outcome = headers("waf", "c");
-  run();
-  auto* first = waf.holder("c");
-  waf.on_event = [](const auto& seen) { return std::optional(ScriptAgent::allow(seen.correlation_id)); };
-  first->link->cancel(Error(errc::cancelled, "gone"));
-  run();
-  EXPECT_TRUE(outcome->allowed());
-  EXPECT_EQ(pool->protocol_metrics().retries.load(), 1U);
-}
-
-TEST_F(PoolDefects, O10_OutlierEjection_TakesAConnectionOutForAWhile) {
-  auto options = small(2);
-  options.outliers = {.enabled = true, .failures = 1, .ejection = 30s};
-  auto& waf = ready(options);
-  waf.on_event = never;
-  headers("waf", "bad", {.timeout = 1s});
-  advance(1s);
-  auto* bad = waf.holder("bad");
-  waf.on_event = [](const auto& seen) { return std::optional(ScriptAgent::allow(seen.correlation_id)); };
-  for (int i = 0; i < 4; ++i)
-    headers("waf", "c" + std::to_string(i));
-  run();
-  EXPECT_EQ(bad->seen.size(), 1U);
-  EXPECT_EQ(events<AgentConnectionEjected>().size(), 1U);
-  advance(30s);
-  pool->maintain();
-  run();
-  EXPECT_EQ(events<AgentConnectionRestored>().size(), 1U);
-  for (int i = 4; i < 8; ++i)
-    headers("waf", "c" + std::to_string(i));
-  run();
-  EXPECT_EQ(bad->seen.size(), 3U);
-}
-
-TEST_F(PoolDefects, TwoHundredIdsOverFourConnections_NothingLostNothingSwapped) {
-  auto& waf = agent("waf.sock");
-  std::vector<std::string> held;
-  waf.on_event = [&](const auto& seen) {
-    held.push_back(seen.correlation_id);
-    return std::nullopt;
-  };
-  start(small(4));
-  ASSERT_FALSE(add("waf", "waf.sock"));
-  std::map<std::string, OutcomePtr> outcomes;
-  for (int i = 0; i < 200; ++i) {
-    const std::string id = "c" + std::to_string(i);
-    outcomes[id] = headers("waf", id);
-  }
-  run();
-  ASSERT_EQ(held.size(), 200U);
-  // Answered in another order than asked, each with a status of its own.
-  std::reverse(held.begin(), held.end());
-  for (const std::string& id : held) {
-    const auto status = static_cast<std::uint16_t>(300 + std::stoi(id.substr(1)));
-    waf.send(*waf.holder(id), ScriptAgent::block(id, status));
-  }
-  run();
-  for (const auto& [id, outcome] : outcomes) {
-    ASSERT_EQ(outcome->calls, 1) << id;
-    EXPECT_EQ(outcome->reply->correlation_id, id);
-    EXPECT_EQ(std::get<messages::Block>(outcome->reply->decision).status, 300 + std::stoi(id.substr(1)));
-  }
 }
 
 }  // namespace

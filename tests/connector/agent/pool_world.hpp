@@ -278,13 +278,10 @@ class PoolWorld : public ::testing::Test {
   void start(AgentPoolOptions options) {
     pool.emplace(
         io.get_executor(), bus, time,
-        [this](const connector::AgentEndpoint& endpoint,
-               const std::string& method) -> Result<std::unique_ptr<transport::Dialer>> {
-          methods.push_back(method);
+        [this](const connector::AgentEndpoint& endpoint) -> Result<std::unique_ptr<transport::Dialer>> {
+          ++dialers;
           if (refuse_dialer) return Error(errc::invalid_argument, "no dialer today");
-          std::string name = endpoint.endpoint.host;
-          if (method == transport::kAgentMethodLegacy) name += "-legacy";
-          return network.make_dialer(std::move(name));
+          return network.make_dialer(endpoint.endpoint.host);
         },
         std::move(options));
   }
@@ -395,7 +392,7 @@ class PoolWorld : public ::testing::Test {
   SharingBus bus{BusOptions{.clock = &time, .log = nullptr}};
   transport::MemoryNetwork network{io.get_executor()};
   std::map<std::string, std::unique_ptr<ScriptAgent>> agents;
-  std::vector<std::string> methods;
+  int dialers = 0;
   bool refuse_dialer = false;
   std::optional<AgentPool> pool;
   Subscription observer =
