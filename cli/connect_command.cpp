@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <iostream>
@@ -12,8 +14,8 @@
 #include "cli/event_log.hpp"
 #include "cli/flags.hpp"
 #include "cli/runtime.hpp"
+#include "cli/sockets.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
-#include "transport/grpc/grpc_dialer.hpp"
 
 namespace sharingbus::cli {
 namespace {
@@ -25,7 +27,7 @@ class ConnectCommand final : public Command {
  public:
   explicit ConnectCommand(CLI::App& program)
       : app_(*program.add_subcommand("connect", "Built-in connectors, registered with any gateway")) {
-    app_.add_option("url", options_.host, "The gateway, grpc://host:port or host:port")->type_name("URL");
+    app_.add_option("url", options_.host, "The gateway, grpc:// grpcs:// ws:// or wss://host:port, or host:port for gRPC")->type_name("URL");
     app_.add_option("--type", type_, "What the connectors do")
         ->check(CLI::IsMember(builtin_connector_types()))
         ->capture_default_str();
@@ -38,6 +40,7 @@ class ConnectCommand final : public Command {
     app_.add_option("--auth-token", registration_.auth_token, "JWT to register with");
     app_.add_option("--display-name", registration_.display_name, "Shown by the gateway");
     app_.add_option("--tags", registration_.tags, "Shown by the gateway")->delimiter(',');
+    dial_flags_.add(app_);
     add_runner_flags();
     app_.add_flag("--json", json_, "One JSON document at the end: what each connector did, summed up");
     app_.add_option("--log-level", log_level_, "Least level that is logged")
@@ -54,11 +57,20 @@ class ConnectCommand final : public Command {
     if (options_.host.empty()) throw CLI::RequiredError("url");
     options_.reconnect = !no_reconnect_;
     const auto endpoint = value_or_usage(options_.endpoint(), "url");
-    if (endpoint.scheme != "grpc") {
-      throw CLI::ValidationError("url", "this version connects to grpc:// only, not " + endpoint.scheme + "://");
+    if (constexpr std::array kSchemes{"grpc", "grpcs", "ws", "wss"};
+        std::find(kSchemes.begin(), kSchemes.end(), endpoint.scheme) == kSchemes.end()) {
+      throw CLI::ValidationError(
+          "url", "connectors connect to grpc:// grpcs:// ws:// and wss://, not to " + endpoint.scheme + "://");
     }
     value_or_usage(options_.validate(), "connect");
-    return connect(endpoint);
+    options_.log = make_log(log_level_);
+    DialSettings settings;
+    settings.max_streams_per_channel = options_.max_streams_per_channel;
+    settings.max_message_bytes = options_.limits.max_inbound_bytes;
+    settings.connect_timeout = options_.connect_timeout;
+    dial_flags_.apply(endpoint, options_.log, settings);
+    raise_descriptor_limit();
+    return connect(endpoint, settings);
   }
 
  private:
@@ -107,17 +119,17 @@ class ConnectCommand final : public Command {
     return all;
   }
 
-  int connect(const transport::Endpoint& endpoint) {
-    const LogSink log = make_log(log_level_);
-    options_.log = log;
+  int connect(const transport::Endpoint& endpoint, const DialSettings& settings) {
+    const LogSink log = options_.log;
     Runtime runtime(1);
     const EventLog events(runtime.bus(), runtime.executor(), EventKind::registration,
                           [&](const EventLine& line) { log(line.level, line.text()); });
-    transport::GrpcDialerOptions dialer_options;
-    dialer_options.max_streams_per_channel = options_.max_streams_per_channel;
-    dialer_options.max_receive_bytes = 2 * options_.limits.max_inbound_bytes;
-    transport::GrpcDialer dialer(endpoint, dialer_options, runtime.timers());
-    connector::MultiConnectorRunner runner(runtime.executor(), runtime.bus(), runtime.timers(), dialer, options_,
+    GatewayDialer way(runtime, endpoint, settings);
+    if (const auto opened = way.open(); !opened) {
+      std::cerr << "sharingbus connect: " << to_string(opened.error()) << '\n';
+      return kFailed;
+    }
+    connector::MultiConnectorRunner runner(runtime.executor(), runtime.bus(), runtime.timers(), way.dialer(), options_,
                                            registrations(runtime.timers()));
     const connector::ShutdownHandle shutdown = runner.shutdown_handle();
     std::atomic<bool> interrupted{false};
@@ -125,7 +137,7 @@ class ConnectCommand final : public Command {
       interrupted = true;
       shutdown.shutdown();
     });
-    runner.run([&](const Error&) { dialer.close([&] { runtime.stop(); }); });
+    runner.run([&](const Error&) { way.close([&] { runtime.stop(); }); });
     runtime.wait();
     if (json_) print_summary(runner);
     if (interrupted) return kInterrupted;
@@ -167,6 +179,7 @@ class ConnectCommand final : public Command {
   CLI::App& app_;
   connector::RunnerOptions options_{.host = ""};
   connector::RegistrationConfig registration_;
+  DialFlags dial_flags_;
   std::string type_ = "echo";
   std::string instance_ = "instance";
   int instances_ = 1;

@@ -14,10 +14,9 @@
 #include "cli/demo_report.hpp"
 #include "cli/flags.hpp"
 #include "cli/runtime.hpp"
+#include "cli/sockets.hpp"
 #include "connector/gateway/gateway.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
-#include "transport/grpc/grpc_dialer.hpp"
-#include "transport/grpc/grpc_listener.hpp"
 
 namespace sharingbus::cli {
 namespace {
@@ -44,10 +43,9 @@ class DemoRun {
         gateway_(runtime_.executor(), runtime_.bus(), runtime_.timers(), gateway_options(options)) {}
 
   int run() {
-    transport::GrpcListenerOptions listener;
-    listener.base = gateway_.make_listener_options();
-    const auto bound = gateway_.serve(
-        std::make_unique<transport::GrpcListener>(transport::Endpoint{"grpc", "127.0.0.1", 0}, std::move(listener)));
+    const transport::Endpoint any{options_.transport == "websocket" ? "ws" : "grpc", "127.0.0.1", 0};
+    const auto bound =
+        gateway_.serve(make_listener(runtime_, any, gateway_.make_listener_options(), {}, stderr_log()));
     boost::asio::post(strand_, [this, &bound] {
       bound ? start_connectors(*bound) : fail(to_string(bound.error()));
     });
@@ -79,15 +77,16 @@ class DemoRun {
       });
     });
 
-    dialer_.emplace(gateway, transport::GrpcDialerOptions{}, runtime_.timers());
+    dialer_.emplace(runtime_, gateway, DialSettings{});
+    if (const auto opened = dialer_->open(); !opened) return fail(to_string(opened.error()));
     std::vector<connector::Registration> registrations;
     const auto echo = make_builtin_connector("echo", runtime_.timers());
     for (std::size_t i = 1; i <= options_.connectors; ++i) {
       registrations.push_back({{.tenant = "demo", .type = "echo", .instance = std::to_string(i)}, echo});
     }
     connector::RunnerOptions runner;
-    runner.host = transport::authority(gateway);
-    runner_.emplace(runtime_.executor(), runtime_.bus(), runtime_.timers(), *dialer_, std::move(runner),
+    runner.host = transport::to_string(gateway);
+    runner_.emplace(runtime_.executor(), runtime_.bus(), runtime_.timers(), dialer_->dialer(), std::move(runner),
                     std::move(registrations));
     runner_->run([this](const Error&) {
       dialer_->close([this] { gateway_.close(Duration::zero(), [this] { runtime_.stop(); }); });
@@ -96,7 +95,7 @@ class DemoRun {
 
   void start_load() {
     if (!runtime_.timers().cancel(registration_timer_) || stopping_) return;
-    channels_ = dialer_->stats().channels;
+    channels_ = dialer_->dialer().stats().channels;
     load_ = std::make_shared<DemoLoad>(runtime_.executor(), runtime_.bus(), runtime_.timers(), gateway_, addresses_,
                                        options_.requests, options_.concurrency);
     load_->start([this] { boost::asio::post(strand_, [this] { stop(); }); });
@@ -153,7 +152,7 @@ class DemoRun {
   const boost::asio::strand<boost::asio::any_io_executor> strand_;
   MetricsObserver kinds_;
   connector::Gateway gateway_;
-  std::optional<transport::GrpcDialer> dialer_;
+  std::optional<GatewayDialer> dialer_;
   std::optional<connector::MultiConnectorRunner> runner_;
   std::shared_ptr<DemoLoad> load_;
   /// Filled by the dispatcher until the load starts.
@@ -180,7 +179,7 @@ class DemoCommand final : public Command {
         ->check(CLI::Range(1, 65'536))
         ->capture_default_str();
     app_.add_option("--transport", options_.transport, "What carries them")
-        ->check(CLI::IsMember({"grpc"}))
+        ->check(CLI::IsMember({"grpc", "websocket"}))
         ->capture_default_str();
     app_.add_flag("--json", options_.json, "One JSON document instead of the table");
     add_config_flag(app_, config_);
@@ -191,6 +190,7 @@ class DemoCommand final : public Command {
 
   int run() override {
     apply_config_file(app_, config_);
+    raise_descriptor_limit();
     return DemoRun(options_).run();
   }
 

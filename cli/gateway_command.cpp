@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <iostream>
 #include <utility>
+#include <vector>
 
 #include "cli/command.hpp"
 #include "cli/event_log.hpp"
 #include "cli/flags.hpp"
 #include "cli/runtime.hpp"
+#include "cli/sockets.hpp"
 #include "connector/gateway/gateway.hpp"
-#include "transport/grpc/grpc_listener.hpp"
 
 namespace sharingbus::cli {
 namespace {
@@ -27,7 +28,12 @@ class GatewayCommand final : public Command {
       : app_(*program.add_subcommand("gateway", "The server that connectors register with")) {
     // Old connectors send all their task types at once.
     options_.max_register_bytes = std::size_t{8} * 1024 * 1024;
-    app_.add_option("--grpc", grpc_, "Address to serve gRPC on; port 0 is any free one")->capture_default_str();
+    grpc_option_ = app_.add_option("--grpc", grpc_,
+                    "Address to serve gRPC on; port 0 is any free one; 127.0.0.1:50061 unless --websocket is given");
+    grpc_option_->type_name("ADDRESS");
+    websocket_option_ = app_.add_option("--websocket", websocket_, "Address to serve WebSockets on");
+    websocket_option_->type_name("ADDRESS");
+    serve_flags_.add(app_);
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to connectors");
     add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to a connector",
                  Zero::refused);
@@ -61,13 +67,36 @@ class GatewayCommand final : public Command {
   int run() override {
     apply_config_file(app_, config_);
     value_or_usage(options_.validate(), "gateway");
-    const auto endpoint = value_or_usage(transport::parse_endpoint(grpc_), "--grpc");
-    if (endpoint.scheme != "grpc") throw CLI::ValidationError("--grpc", "'" + grpc_ + "' is not host:port");
-    return serve(endpoint);
+    serve_flags_.check();
+    const bool websocket = websocket_option_->count() != 0;
+    std::vector<Served> served;
+    if (grpc_option_->count() != 0 || !websocket) served.push_back({"grpc", address("--grpc", grpc_, "grpc", "grpcs")});
+    if (websocket) served.push_back({"websocket", address("--websocket", websocket_, "ws", "wss")});
+    raise_descriptor_limit();
+    return serve(std::move(served));
   }
 
  private:
-  int serve(const transport::Endpoint& endpoint) {
+  /// What is served, and where.
+  struct Served {
+    std::string name;
+    transport::Endpoint endpoint;
+  };
+
+  /// What `text` says for `flag`: an address, or a URL with the scheme that goes with the TLS flags.
+  [[nodiscard]] transport::Endpoint address(const std::string& flag, const std::string& text, const std::string& plain,
+                                            const std::string& secure) const {
+    const std::string& scheme = serve_flags_.with_tls() ? secure : plain;
+    const bool url = text.find("://") != std::string::npos;
+    auto endpoint = value_or_usage(transport::parse_endpoint(url ? text : scheme + "://" + text), flag);
+    if (endpoint.scheme == secure && scheme == plain) {
+      throw CLI::ValidationError(flag, secure + ":// needs --tls-cert and --tls-key");
+    }
+    if (endpoint.scheme != scheme) throw CLI::ValidationError(flag, "'" + text + "' is not host:port");
+    return endpoint;
+  }
+
+  int serve(std::vector<Served> served) {
     const LogSink log = make_log(log_level_);
     Runtime runtime(1);
     const EventLog events(runtime.bus(), runtime.executor(), EventKind::connector_lifecycle, [&](const EventLine& line) {
@@ -76,22 +105,25 @@ class GatewayCommand final : public Command {
     });
     options_.log = nullptr;  // the event log says the same
     connector::Gateway gateway(runtime.executor(), runtime.bus(), runtime.timers(), options_);
-    transport::GrpcListenerOptions listener;
-    listener.base = gateway.make_listener_options();
-    listener.base.limits.max_inbound_bytes = max_message_bytes_;
-    listener.base.max_links = options_.max_sessions;
-    const auto bound = gateway.serve(std::make_unique<transport::GrpcListener>(endpoint, listener));
-    if (!bound) {
-      std::cerr << "sharingbus gateway: " << to_string(bound.error()) << '\n';
-      close(runtime, gateway);
-      return kFailed;
+    for (Served& each : served) {
+      transport::ListenerOptions base = gateway.make_listener_options();
+      base.limits.max_inbound_bytes = max_message_bytes_;
+      base.max_links = options_.max_sessions;
+      auto bound =
+          gateway.serve(make_listener(runtime, each.endpoint, std::move(base), serve_flags_.tls(), log));
+      if (!bound) {
+        std::cerr << "sharingbus gateway: " << to_string(bound.error()) << '\n';
+        close(runtime, gateway);
+        return kFailed;
+      }
+      each.endpoint = std::move(*bound);
     }
     // Before anyone knows that it is ready: who does may end it.
     runtime.on_signal([&](int) {
       log(LogLevel::info, "draining for up to " + format_duration(drain_));
       gateway.close(drain_, [&] { runtime.stop(); });
     });
-    announce(*bound);
+    announce(served);
     runtime.wait();
     log(LogLevel::info, "stopped");
     return kDone;
@@ -102,16 +134,22 @@ class GatewayCommand final : public Command {
     runtime.wait();
   }
 
-  void announce(const transport::Endpoint& bound) const {
-    if (json_) {
-      print_line(json::serialize(json::object{{"listening", json::object{{"grpc", transport::authority(bound)}}}}));
-    } else {
-      print_line("listening grpc=" + transport::authority(bound));
+  void announce(const std::vector<Served>& served) const {
+    json::object addresses;
+    std::string line = "listening";
+    for (const Served& each : served) {
+      addresses[each.name] = transport::authority(each.endpoint);
+      line += " " + each.name + "=" + transport::authority(each.endpoint);
     }
+    print_line(json_ ? json::serialize(json::object{{"listening", std::move(addresses)}}) : line);
   }
 
   CLI::App& app_;
+  CLI::Option* grpc_option_ = nullptr;
+  CLI::Option* websocket_option_ = nullptr;
   std::string grpc_ = "127.0.0.1:50061";
+  std::string websocket_;
+  ServeFlags serve_flags_;
   bool json_ = false;
   connector::GatewayOptions options_;
   Duration drain_ = std::chrono::seconds(5);

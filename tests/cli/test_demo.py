@@ -25,14 +25,15 @@ class DemoTest(ProgramTest):
         done = self.run_program("demo", "--json", *arguments, seconds=3 * DEADLINE)
         self.assertEqual(done.code, 0, done)
         report = self.one_json_document(done.stdout)
-        self.check_report(report, **{"connectors": 3, "requests": 3000, **flags})
+        self.check_report(report, **{"connectors": 3, "requests": 3000, "transport": "grpc", **flags})
         return report
 
-    def check_report(self, report, connectors, requests, **_):
+    def check_report(self, report, connectors, requests, transport="grpc", **_):
         self.assertEqual(list(report), KEYS)
-        self.assertEqual(report["transport"], "grpc")
+        self.assertEqual(report["transport"], transport)
         self.assertEqual(report["connectors"], connectors)
-        self.assertEqual(report["channels"], math.ceil(connectors / STREAMS_PER_CHANNEL))
+        channels = connectors if transport == "websocket" else math.ceil(connectors / STREAMS_PER_CHANNEL)
+        self.assertEqual(report["channels"], channels)
         self.assertEqual((report["requests"], report["answered"], report["failed"]), (requests, requests, 0))
         self.assertGreater(report["rps"], 0)
         self.check_latencies(report["latency_us"])
@@ -88,6 +89,9 @@ class Figures(DemoTest):
 
     def test_twenty_connectors(self):
         self.demo(connectors=20, requests=2000)
+
+    def test_twenty_connectors_over_websockets(self):
+        self.demo(transport="websocket", connectors=20, requests=2000)
 
     def test_a_hundred_connectors_take_two_channels(self):
         report = self.demo(connectors=100, requests=2000)

@@ -14,11 +14,12 @@ from program import ProgramTest, dead_port  # noqa: E402
 FLAGS = {
     "demo": ["--connectors", "--requests", "--concurrency", "--transport", "--json", "--config"],
     "gateway": [
-        "--grpc", "--json", "--heartbeat-interval", "--session-timeout", "--register-timeout", "--drain",
+        "--grpc", "--websocket", "--tls-cert", "--tls-key", "--tls-ca", "--json", "--heartbeat-interval", "--session-timeout", "--register-timeout", "--drain",
         "--duplicates", "--max-sessions", "--max-message-bytes", "--log-level", "--config",
     ],
     "connect": [
         "--type", "--tenant", "--instance", "--instances", "--auth-token", "--display-name", "--tags",
+        "--tls-ca", "--tls-cert", "--tls-key", "--insecure", "--proxy",
         "--max-streams-per-channel", "--connect-timeout", "--no-reconnect", "--reconnect-delay", "--max-backoff",
         "--reconnect-jitter", "--jitter-mode", "--max-concurrent-requests", "--max-waiting-requests",
         "--request-timeout",
@@ -157,7 +158,7 @@ class BadUsage(UsageTest):
             (["connect", "--log-level", "loud", "127.0.0.1:1"], ["debug", "info", "warn", "error"]),
             (["gateway", "--duplicates", "keep-both"], ["replace-old", "refuse-new"]),
             (["gateway", "--log-level", "loud"], ["debug", "info", "warn", "error"]),
-            (["demo", "--transport", "carrier-pigeon"], ["grpc"]),
+            (["demo", "--transport", "carrier-pigeon"], ["grpc", "websocket"]),
         ):
             with self.subTest(" ".join(arguments)):
                 self.assert_refused(*arguments, naming=[arguments[1], arguments[2], *choices])
@@ -176,10 +177,41 @@ class BadUsage(UsageTest):
         self.assert_refused("connect", "", naming="url")
         self.assert_refused("connect", "127.0.0.1:1", "127.0.0.1:2", naming="127.0.0.1:2")
 
-    def test_what_this_version_does_not_speak_yet(self):
-        for scheme in ("ws", "wss", "grpcs"):
-            with self.subTest(scheme):
-                self.assert_refused("connect", f"{scheme}://127.0.0.1:1", naming=["url", "grpc://", f"{scheme}://"])
+    def test_schemes_that_no_gateway_speaks(self):
+        for url in ("tcp://127.0.0.1:1", "unix:/tmp/x", "memory://x"):
+            with self.subTest(url):
+                self.assert_refused("connect", url, naming=["url", "grpc://", "wss://", url.split(":")[0] + "://"])
+
+    def test_addresses_of_the_gateway_for_websockets(self):
+        for address in ("", "nonsense:port", "127.0.0.1:70000", "grpc://127.0.0.1:0"):
+            with self.subTest(address):
+                self.assert_refused("gateway", "--websocket", address, naming="--websocket")
+        self.assert_refused("gateway", "--websocket", "wss://127.0.0.1:0", naming=["--websocket", "--tls-cert"])
+
+    def test_certificates_of_the_gateway(self):
+        for flag in ("--tls-cert", "--tls-key", "--tls-ca"):
+            with self.subTest(flag):
+                self.assert_refused("gateway", flag, "/nowhere/file.pem", naming="--tls-")
+        self.assert_refused(
+            "gateway", "--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem",
+            naming=["--tls-cert", "/nowhere/cert.pem", "No such file"],
+        )  # fmt: skip
+
+    def test_certificates_of_connect(self):
+        url = "wss://127.0.0.1:1"
+        self.assert_refused("connect", url, "--tls-ca", "/nowhere/ca.pem", naming=["--tls-ca", "/nowhere/ca.pem"])
+        self.assert_refused("connect", url, "--insecure", "--tls-cert", "/nowhere/c.pem", naming="--tls-key")
+        for flag in (["--insecure"], ["--tls-ca", "x"]):
+            with self.subTest(flag[0]):
+                self.assert_refused("connect", "ws://127.0.0.1:1", *flag, naming=["url", "no TLS", flag[0]])
+
+    def test_proxies(self):
+        for proxy in ("socks5://127.0.0.1:1", "http://", "http://127.0.0.1:port"):
+            with self.subTest(proxy):
+                self.assert_refused("connect", "ws://127.0.0.1:1", "--proxy", proxy, naming="--proxy")
+        self.assert_refused(
+            "connect", "127.0.0.1:1", naming="STUDIO_PROXY", environment={"STUDIO_PROXY": "ftp://127.0.0.1:1"}
+        )
 
 
 class ConfigFile(UsageTest):
@@ -294,15 +326,26 @@ class Serving(UsageTest):
         self.assertEqual(list(line), ["listening"])
         self.assertRegex(line["listening"]["grpc"], r"^127\.0\.0\.1:[1-9]\d*$")
 
+    def test_ready_line_with_websockets(self):
+        port = r"127\.0\.0\.1:[1-9]\d*"
+        self.assertRegex(self.serve_and_stop("--websocket", "127.0.0.1:0"), rf"^listening websocket={port}$")
+        self.assertRegex(
+            self.serve_and_stop("--grpc", "127.0.0.1:0", "--websocket", "ws://127.0.0.1:0"),
+            rf"^listening grpc={port} websocket={port}$",
+        )
+        line = json.loads(self.serve_and_stop("--grpc", "127.0.0.1:0", "--websocket", "127.0.0.1:0", "--json"))
+        self.assertEqual(list(line["listening"]), ["grpc", "websocket"])
+
     def test_port_in_use(self):
-        with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
-            holder.listen()
-            address = f"127.0.0.1:{holder.getsockname()[1]}"
-            done = self.run_program("gateway", "--grpc", address)
-        self.assertEqual((done.code, done.stdout), (1, ""), done)
-        self.assertIn(address, done.stderr)
-        self.assertIn("in use", done.stderr)
+        for flag in ("--grpc", "--websocket"):
+            with self.subTest(flag), socket.socket() as holder:
+                holder.bind(("127.0.0.1", 0))
+                holder.listen()
+                address = f"127.0.0.1:{holder.getsockname()[1]}"
+                done = self.run_program("gateway", flag, address)
+                self.assertEqual((done.code, done.stdout), (1, ""), done)
+                self.assertIn(address, done.stderr)
+                self.assertIn("in use", done.stderr)
 
     def test_second_gateway_on_the_same_port(self):
         gateway, address = self.start_gateway()

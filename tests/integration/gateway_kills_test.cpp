@@ -1,30 +1,16 @@
-// Gateways that die and runners that shut down, over real gRPC sockets.
+// Gateways that die and runners that shut down, over real sockets.
 #include <atomic>
-#include <chrono>
-#include <filesystem>
-#include <future>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <random>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/asio/use_future.hpp>
 #include <gtest/gtest.h>
 
-#include "bus/async_timer_service.hpp"
-#include "connector/gateway/gateway.hpp"
-#include "connector/registration/events.hpp"
-#include "connector/registration/multi_connector_runner.hpp"
-#include "tests/connector/registration/test_connectors.hpp"
-#include "tests/support/bus_oracle.hpp"
-#include "tests/support/poll_until.hpp"
+#include "tests/integration/live_websocket.hpp"
+#include "tests/integration/live_world.hpp"
 #include "tests/support/watchdog.hpp"
 #include "transport/grpc/grpc_dialer.hpp"
 #include "transport/grpc/grpc_listener.hpp"
@@ -32,83 +18,27 @@
 namespace sharingbus::test {
 namespace {
 
-using namespace std::chrono_literals;
+LiveTransport over_grpc() {
+  LiveTransport sockets{"grpc", {"grpc", "127.0.0.1", 0}, {}, {}};
+  sockets.make_listener = [](auto, TimerService&, const transport::Endpoint& at, transport::ListenerOptions base) {
+    transport::GrpcListenerOptions options;
+    options.base = std::move(base);
+    return std::make_unique<transport::GrpcListener>(at, std::move(options));
+  };
+  sockets.make_dialer = [](auto, TimerService& timers, const transport::Endpoint& to) {
+    return std::make_unique<transport::GrpcDialer>(to, transport::GrpcDialerOptions{}, timers);
+  };
+  return sockets;
+}
 
-/// Threads, time, a bus, and a gateway that may be killed and comes back at the same address.
-class LiveWorld {
- public:
-  LiveWorld() {
-    counter_ = bus.subscribe_inline({.name = "books"}, [this](const EventRef& event) {
-      if (event->is<connector::ExecuteStarted>()) ++started;
-      if (event->is<connector::ExecuteFinished>()) ++finished;
-    });
-    for (int i = 0; i < 2; ++i)
-      threads_.emplace_back([this] { io.run(); });
-    start_gateway();
-    transport::GrpcDialerOptions options;
-    dialer = std::make_unique<transport::GrpcDialer>(endpoint, options, timers);
-  }
-  ~LiveWorld() {
-    if (gateway) {
-      std::promise<void> closed;
-      gateway->close(0s, [&closed] { closed.set_value(); });
-      closed.get_future().wait();
-      gateway.reset();
-    }
-    std::promise<void> hung_up;
-    dialer->close([&hung_up] { hung_up.set_value(); });
-    hung_up.get_future().wait();
-    dialer.reset();
-    work_.reset();
-    for (std::thread& thread : threads_)
-      thread.join();
-  }
+class GatewayKills : public testing::TestWithParam<LiveTransport> {};
+INSTANTIATE_TEST_SUITE_P(Over, GatewayKills, testing::Values(over_grpc(), over_websocket()),
+                         [](const auto& one) { return one.param.name; });
 
-  void start_gateway() {
-    gateway.emplace(io.get_executor(), bus, timers, connector::GatewayOptions{.log = nullptr});
-    const auto serve = [this] {
-      transport::GrpcListenerOptions options;
-      options.base = gateway->make_listener_options();
-      auto bound = gateway->serve(std::make_unique<transport::GrpcListener>(endpoint, std::move(options)));
-      if (bound) endpoint = *bound;
-      return bound.has_value();
-    };
-    ASSERT_TRUE(poll_until(serve, 60s)) << "the address is still taken";
-  }
-
-  std::unique_ptr<connector::MultiConnectorRunner> make_runner(int connectors) {
-    connector::RunnerOptions options;
-    options.host = to_string(endpoint);
-    options.log = nullptr;
-    options.reconnect_delay = 10ms;
-    options.max_backoff = 100ms;
-    std::vector<connector::Registration> registrations;
-    const auto handler = echo();
-    for (int i = 0; i < connectors; ++i)
-      registrations.push_back({{.tenant = "acme", .type = "echo", .instance = std::to_string(i)}, handler});
-    return std::make_unique<connector::MultiConnectorRunner>(io.get_executor(), bus, timers, *dialer, options,
-                                                             std::move(registrations));
-  }
-
-  boost::asio::io_context io;
-  AsyncTimerService timers{boost::asio::make_strand(io.get_executor())};
-  SharingBus bus{BusOptions{.log = nullptr}};
-  transport::Endpoint endpoint{"grpc", "127.0.0.1", 0};
-  std::optional<connector::Gateway> gateway;
-  std::unique_ptr<transport::GrpcDialer> dialer;
-  std::atomic<std::uint64_t> started{0};
-  std::atomic<std::uint64_t> finished{0};
-
- private:
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io.get_executor()};
-  std::vector<std::thread> threads_;
-  Subscription counter_;
-};
-
-TEST(GatewayKillsOverGrpc, TwentyUnderLoad_EveryRequestEndsOnce) {
-  const Watchdog watchdog("gateway kills over gRPC", 300s);
+TEST_P(GatewayKills, TwentyUnderLoad_EveryRequestEndsOnce) {
+  const Watchdog watchdog("gateway kills", 300s);
   constexpr int kConnectors = 5;
-  LiveWorld world;
+  LiveWorld world(GetParam());
   std::mt19937 random(1);
   std::atomic<int> ended{0};
   std::atomic<int> answered{0};
@@ -138,14 +68,9 @@ TEST(GatewayKillsOverGrpc, TwentyUnderLoad_EveryRequestEndsOnce) {
   RecordProperty("answered", answered.load());
 }
 
-std::ptrdiff_t open_files() {
-  namespace fs = std::filesystem;
-  return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
-}
-
-TEST(ShutdownOverGrpc, AtRandomPoints_LeavesNothing) {
-  const Watchdog watchdog("shutdown over gRPC", 300s);
-  LiveWorld world;
+TEST_P(GatewayKills, ShutdownAtRandomPoints_LeavesNothing) {
+  const Watchdog watchdog("shutdown", 300s);
+  LiveWorld world(GetParam());
   std::mt19937 random(1);
   std::ptrdiff_t files = 0;
   for (int round = 0; round < 50; ++round) {

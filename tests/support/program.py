@@ -41,9 +41,9 @@ def program_path():
 
 
 def child_environment(extra=None):
-    """Ours without what would configure the program, a proxy included."""
-    foreign = re.compile("SHARINGBUS_|MATRIX_|.*_PROXY$", re.IGNORECASE)
-    environment = {k: v for k, v in os.environ.items() if not foreign.match(k)}
+    """Ours without what would configure the program."""
+    ours = re.compile(r"SHARINGBUS_.*|MATRIX_.*|(?:https?|all|no|studio)_proxy", re.IGNORECASE)
+    environment = {k: v for k, v in os.environ.items() if not ours.fullmatch(k)}
     return {**environment, **(extra or {})}
 
 
