@@ -11,7 +11,12 @@ class ConnectorTest(ProgramTest):
     gateway_flags = []
 
     def setUp(self):
-        self.gateway, self.address = self.start_gateway(*self.gateway_flags)
+        self.use_gateway(*self.gateway_flags)
+
+    def use_gateway(self, *arguments):
+        self.gateway, self.address = self.start_gateway(*arguments)
+        # For `connect`, and for peers that know gRPC only.
+        self.url = self.grpc_address = self.address
 
     def open(self, **options):
         stream = Stream(self.address, **options)

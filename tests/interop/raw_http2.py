@@ -54,9 +54,25 @@ class RawClient:
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(data)
 
+    def send_many(self, data, times, seconds):
+        """Until the other side has taken none of it for so long, or ends."""
+        self._socket.settimeout(seconds)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(times):
+                self._socket.sendall(data)
+
     def finish(self):
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
+
+    def read_until(self, end, seconds):
+        """What came, with `end` in it unless the other side ended the connection."""
+        self._socket.settimeout(seconds)
+        data = b""
+        with contextlib.suppress(ConnectionError):
+            while end not in data and (more := self._socket.recv(65536)):
+                data += more
+        return data
 
     def read_end(self, seconds):
         """Reads until the other side ends the connection."""

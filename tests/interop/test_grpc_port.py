@@ -33,11 +33,17 @@ REGISTRATION = OPENING + request_headers(1) + grpc_data(1, register_request(inst
 
 
 class PortTest(ConnectorTest):
+    # Makes a connection, and all that a connector sends until it is registered as acme.echo.raw; the message with which
+    # it does so is the end of it.
+    opening = OPENING
+    registration = REGISTRATION
+    register_bytes = len(grpc_data(1, register_request(instance="raw")))
+
     def setUp(self):
         super().setUp()
         self.good = self.registered(instance="good")
         # Makes what is made once.
-        first = self.connect_raw(OPENING)
+        first = self.connect_raw(self.opening)
         first.finish()
         first.read_end(DEADLINE)
         self.before = descriptors(self.gateway.pid)
@@ -71,18 +77,23 @@ class PortTest(ConnectorTest):
 class Slow(PortTest):
     gateway_flags = ["--register-timeout", scaled(500)]
 
+    def send_bytewise(self, client):
+        for byte in self.registration:
+            client.send(bytes([byte]))
+
     def test_clients_that_stop_halfway(self):
-        clients = [self.connect_raw(REGISTRATION[:cut]) for cut in range(0, len(REGISTRATION), 5)]
+        cuts = range(0, len(self.registration), 5)
+        clients = [self.connect_raw(self.registration[:cut]) for cut in cuts]
         # Those who opened a stream are refused in time.
-        begun = (len(REGISTRATION) - REGISTRATION.index(grpc_data(1, register_request(instance="raw")))) // 5
-        self.gateway.wait_log("connector refused .*no register request within", skip=begun - 1)
+        opened = sum(cut >= len(self.registration) - self.register_bytes for cut in cuts)
+        self.gateway.wait_log("connector refused .*no register request within", skip=opened - 1)
         self.assert_undisturbed()
         for client in clients:
             client.close()
         self.assert_nothing_left()
 
     def test_clients_that_stop_halfway_and_finish(self):
-        clients = [self.connect_raw(REGISTRATION[:cut]) for cut in range(0, len(REGISTRATION), 5)]
+        clients = [self.connect_raw(self.registration[:cut]) for cut in range(0, len(self.registration), 5)]
         for client in clients:
             client.finish()
         # It is the gateway that ends these.
@@ -92,22 +103,19 @@ class Slow(PortTest):
 
     def test_a_byte_at_a_time(self):
         client = self.connect_raw()
-        for byte in REGISTRATION:
-            client.send(bytes([byte]))
+        self.send_bytewise(client)
         self.gateway.wait_log("connector registered address=acme.echo.raw ")
         client.finish()
         self.gateway.wait_log("connector disconnected address=acme.echo.raw ")
         client.close()
         self.assert_nothing_left()
 
-    def test_a_registration_that_trickles_in(self):
-        client = self.connect_raw(OPENING + request_headers(1))
-        message = grpc_data(1, register_request(instance="late"))
-        client.send(message[:-1])
+    def test_a_registration_that_comes_too_late(self):
+        client = self.connect_raw(self.registration[:-1])
         self.gateway.wait_log("connector refused .*no register request within")
-        client.send(message[-1:])
+        client.send(self.registration[-1:])
         self.assert_undisturbed()
-        self.assertEqual(self.gateway.log_lines("address=acme.echo.late "), [])
+        self.assertEqual(self.gateway.log_lines("address=acme.echo.raw "), [])
         client.close()
         self.assert_nothing_left()
 
@@ -131,7 +139,7 @@ class Silent(PortTest):
         self.assert_nothing_left()
 
     def test_hundreds_with_an_idle_session(self):
-        clients = [self.connect_raw(OPENING) for _ in range(300)]
+        clients = [self.connect_raw(self.opening) for _ in range(300)]
         self.wait_accepted(300)
         self.assert_undisturbed()
         for client in clients:
@@ -167,17 +175,19 @@ class Hasty(PortTest):
         self.assert_nothing_left()
 
     def test_connections_closed_as_soon_as_they_are_open(self):
-        for cut in [0, len(PREFACE), len(OPENING), len(REGISTRATION)] * 100:
-            self.connect_raw(REGISTRATION[:cut]).close()
+        for cut in [0, len(self.opening) // 2, len(self.opening), len(self.registration)] * 100:
+            self.connect_raw(self.registration[:cut]).close()
         self.assert_nothing_left()
 
 
 class Noise(PortTest):
+    starts = [b"", b"GET / HTTP/1.1\r\n\r\n", PREFACE, OPENING, OPENING + request_headers(1), REGISTRATION]
+
     def garbage(self):
         return self.random.randbytes(self.random.randrange(1, 4000))
 
     def test_random_bytes(self):
-        for start in (b"", b"GET / HTTP/1.1\r\n\r\n", PREFACE, OPENING, OPENING + request_headers(1), REGISTRATION):
+        for start in self.starts:
             for _ in range(30):
                 client = self.connect_raw(start + self.garbage())
                 if self.random.random() < 0.5:

@@ -43,7 +43,7 @@ PEER = [sys.executable, os.path.join(HERE, "connector_peer.py")]
 
 class PeerTest(ConnectorTest):
     def start_peer(self, *arguments):
-        return self.start("--address", self.address, *arguments, command=PEER)
+        return self.start("--address", self.grpc_address, *arguments, command=PEER)
 
     def events(self, peer, name):
         """The JSON lines of a peer with that event, so far."""
@@ -173,14 +173,14 @@ class Execute(PeerTest):
         )
 
     def test_our_own_connector_answers_a_peer(self):
-        self.start("connect", self.address, "--tenant", "ours", "--instance", "c")
+        self.start("connect", self.url, "--tenant", "ours", "--instance", "c")
         self.gateway.wait_log("connector registered address=ours.echo.c ")
         asking = self.start_peer("--invoke", "ours.echo.c", "--payload", '{"n":1}')
         self.assert_exit(asking, 0)
         self.assertEqual(json.loads(self.wait_event(asking, "invoked")["payload"]), {"n": 1})
 
     def test_handler_that_fails(self):
-        self.start("connect", self.address, "--instance", "c")
+        self.start("connect", self.url, "--instance", "c")
         self.gateway.wait_log("connector registered address=default.echo.c ")
         asking = self.start_peer("--invoke", "default.echo.c", "--payload", "not json")
         self.assert_exit(asking, 1)
@@ -246,11 +246,11 @@ class Execute(PeerTest):
         self.assert_alive(asking)
 
     def test_connector_goes_while_it_is_asked(self):
-        for leave in (Stream.close, Stream.finish):
+        for leave in ("close", "finish"):
             target, asking = self.registered(instance="a"), self.registered(instance="b")
             asking.send(invoke_request("i-1", "acme.echo.a", timeout_ms=3_600_000))
             target.receive_until(EXECUTE_REQUEST)
-            leave(target)
+            getattr(target, leave)()
             response = asking.receive_until(INVOKE_RESPONSE)
             self.assertEqual(integer(response, 2), 0)
             self.assertIn("acme.echo.a", text(response, 5))
@@ -388,7 +388,7 @@ class Sizes(ConnectorTest):
         self.assert_serves()
 
     def test_a_connector_with_a_smaller_limit_loses_that_stream_and_comes_back(self):
-        connect = self.start("connect", self.address, "--instance", "c", "--reconnect-delay", "10ms")
+        connect = self.start("connect", self.url, "--instance", "c", "--reconnect-delay", "10ms")
         self.gateway.wait_log("connector registered address=default.echo.c ")
         asking = self.registered()
         asking.send(invoke_request("i-1", "default.echo.c", payload=b'"' + b"x" * 5 * MIB + b'"'))

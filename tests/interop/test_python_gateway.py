@@ -46,12 +46,16 @@ QUICK = ["--reconnect-delay", "10ms", "--reconnect-jitter", "0s", "--max-backoff
 
 
 class GatewayTest(ProgramTest):
+    scheme = "grpc"
+    transport = "gRPC"
+    open_gateway = PythonGateway
+
     def setUp(self):
-        self.gateway = PythonGateway()
+        self.gateway = self.open_gateway()
         self.addCleanup(self.gateway.close)
 
     def start_connect(self, *arguments):
-        return self.start("connect", f"grpc://{self.gateway.address}", *QUICK, *arguments)
+        return self.start("connect", f"{self.scheme}://{self.gateway.address}", *QUICK, *arguments)
 
     def connected(self, *arguments):
         """A program with one connector, and its stream, registered."""
@@ -112,7 +116,7 @@ class Registration(GatewayTest):
         self.assertEqual(facts["sdk.os"], "linux")
         self.assertEqual(facts["sdk.arch"], os.uname().machine)
         self.assertEqual(facts["sdk.pid"], str(connect.pid))
-        self.assertEqual(facts["sdk.transport"], "gRPC")
+        self.assertEqual(facts["sdk.transport"], self.transport)
         self.assertEqual(facts["sdk.tls"], "false")
         self.assertIn(facts["sdk.debug"], ("true", "false"))
 
@@ -152,7 +156,7 @@ class Registration(GatewayTest):
 
     def test_limit_of_streams_that_the_gateway_keeps_to_itself(self):
         self.gateway.close()
-        self.gateway = PythonGateway(max_streams=2)
+        self.gateway = self.open_gateway(max_streams=2)
         connect = self.start_connect("--instances", "5", "--connect-timeout", scaled(500))
         self.addCleanup(self.gateway.close)
         instances = set()
@@ -417,13 +421,13 @@ class Ends(GatewayTest):
         # The stream lives on; what comes after it goes to whoever has the port now.
         self.assert_answer(self.execute(session, b"[1]"), [1])
         self.addCleanup(self.gateway.close)
-        self.gateway = wait_until(lambda: self.open_gateway(port), f"a gateway on port {port}")
+        self.gateway = wait_until(lambda: self.open_gateway_again(port), f"a gateway on port {port}")
         session.finish()
         self.assert_comes_back(connect, session)
 
-    def open_gateway(self, port):
+    def open_gateway_again(self, port):
         with contextlib.suppress(RuntimeError):
-            return PythonGateway(port)
+            return self.open_gateway(port)
 
     def test_gateway_fails(self):
         connect, session = self.connected()

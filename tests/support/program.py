@@ -286,11 +286,11 @@ class ProgramTest(unittest.TestCase):
         except AssertionError as failure:
             self.fail(f"{failure}: {most}, now {descriptors(program.pid)}")
 
-    def start_gateway_with(self, descriptors, *arguments):
-        """A gateway that may have no more than that many. UBSan needs some itself, and takes objects for broken when
-        there are none: nothing may be asked of the gateway then."""
-        limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', program_path()]
-        return self.start_gateway(*arguments, command=limited)
+    @staticmethod
+    def with_descriptors(count):
+        """Options that start the program with no more than so many. UBSan needs some itself, and takes objects for
+        broken when there are none: nothing may be asked of the program then."""
+        return {"command": ["sh", "-c", f'ulimit -n {count}; exec "$0" "$@"', program_path()]}
 
     def one_json_document(self, text):
         """`text` is one line with one JSON object; the object."""
