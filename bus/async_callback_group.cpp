@@ -30,6 +30,9 @@ class CallbackGroup::Worker final : public detail::WakeTarget, public std::enabl
     if (!scheduled_.exchange(true, std::memory_order_seq_cst)) boost::asio::post(executor_, Job{shared_from_this()});
   }
 
+  /// Held while a member lets go of its subscription, or somebody asks for its figures.
+  std::mutex ends;
+
  private:
   /// One turn of the worker, which its executor may also throw away.
   struct Job {
@@ -64,7 +67,7 @@ class CallbackGroup::Worker final : public detail::WakeTarget, public std::enabl
 };
 
 /// One subscription of a group. While it is parked or ready it keeps itself alive.
-class CallbackSubscription::Member final : public detail::Waiter, public std::enable_shared_from_this<Member> {
+class CallbackSubscription::Member final : public detail::Waiter {
  public:
   using AnyCallback = std::variant<Callback, BatchCallback>;
 
@@ -75,10 +78,10 @@ class CallbackSubscription::Member final : public detail::Waiter, public std::en
         worker_(std::move(worker)) {}
 
   /// Does not park on this thread, for from then on the worker's may be at work.
-  void start() {
-    kept_ = shared_from_this();
-    next = nullptr;
-    worker_->wake(this, this);
+  static void start(const std::shared_ptr<Member>& member) {
+    member->kept_ = member;
+    member->next = nullptr;
+    member->worker_->wake(member.get(), member.get());
   }
 
   void forget() noexcept { kept_.reset(); }
@@ -129,13 +132,13 @@ class CallbackSubscription::Member final : public detail::Waiter, public std::en
   }
 
   SubscriptionStats stats() const {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(worker_->ends);
     SubscriptionStats stats = subscription_ ? subscription_.stats() : *last_stats_;
     stats.callback_failures += failures_.load(std::memory_order_relaxed);
     return stats;
   }
   SubscriptionId id() const {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(worker_->ends);
     return subscription_ ? subscription_.id() : last_stats_->id;
   }
 
@@ -195,12 +198,14 @@ class CallbackSubscription::Member final : public detail::Waiter, public std::en
 
   /// By the one who moved the state to stopped, or from running. Returns what kept it alive while it was parked.
   std::shared_ptr<Member> finish() noexcept {
-    const std::scoped_lock lock(mutex_);
+    // Goes after the lock, for what is queued goes with it.
+    Subscription gone;
+    const std::scoped_lock lock(worker_->ends);
     // When it was woken already, the worker lets go of it in its next turn.
     std::shared_ptr<Member> keep = subscription_.unpark(this) ? std::move(kept_) : nullptr;
     last_stats_ = std::make_unique<SubscriptionStats>(subscription_.stats());
     last_stats_->closed = true;
-    subscription_ = Subscription();
+    gone = std::move(subscription_);
     return keep;
   }
 
@@ -214,7 +219,6 @@ class CallbackSubscription::Member final : public detail::Waiter, public std::en
   const AnyCallback callback_;
   const std::shared_ptr<CallbackGroup::Worker> worker_;
   std::atomic<std::uint64_t> failures_{0};
-  mutable std::mutex mutex_;
   std::unique_ptr<SubscriptionStats> last_stats_;
 };
 
@@ -262,7 +266,7 @@ template <class AnyCallback>
 CallbackSubscription CallbackGroup::add(SubscriptionOptions options, AnyCallback callback) {
   auto member =
       std::make_shared<CallbackSubscription::Member>(worker_, bus_->subscribe(std::move(options)), std::move(callback));
-  member->start();
+  CallbackSubscription::Member::start(member);
   return CallbackSubscription(std::move(member));
 }
 

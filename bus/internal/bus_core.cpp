@@ -366,8 +366,7 @@ std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options,
   StatePtr state;
   {
     const std::scoped_lock lock(registry_mutex_);
-    // Not make_shared: its counts would cost a cache line of their own.
-    state = StatePtr(new SubscriberState(++last_id_, std::move(options), std::move(callback), ledger_));
+    state = std::make_shared<SubscriberState>(++last_id_, std::move(options), std::move(callback), ledger_);
     state->wants_dead_letters = dead_letters;
     if (registry_closed_) {
       state->end(CloseReason::bus_closed);

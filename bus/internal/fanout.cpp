@@ -110,7 +110,8 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
   }
   for (std::size_t i = 0; i < matches_.size(); ++i) {
     // With many subscribers each is cold; look ahead.
-    if (i + 2 * kAhead < matches_.size()) matches_[i + 2 * kAhead].state->prefetch();
+    if (i + 3 * kAhead < matches_.size()) matches_[i + 3 * kAhead].state->prefetch();
+    if (i + 2 * kAhead < matches_.size()) matches_[i + 2 * kAhead].state->prefetch_queue();
     if (i + kAhead < matches_.size()) matches_[i + kAhead].state->prefetch_place();
     deliver(*matches_[i].state, *matches_[i].event);
   }

@@ -112,7 +112,6 @@ class MatchIndex {
     Subscriber* subscriber;
   };
 
-  static constexpr MatchCheck kWholeFilter{};
   static constexpr std::size_t kOrigins = static_cast<std::size_t>(EventOrigin::user) + 1;
 
   void add_several(Subscriber* subscriber, FilterCover cover) {

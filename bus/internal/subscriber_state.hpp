@@ -42,7 +42,7 @@ class SubscriberState {
   [[nodiscard]] std::string name() const;
   [[nodiscard]] const Filter& filter() const noexcept { return filter_; }
   [[nodiscard]] Overflow overflow() const noexcept { return overflow_; }
-  [[nodiscard]] bool is_inline() const noexcept { return inline_call_ != nullptr; }
+  [[nodiscard]] bool is_inline() const noexcept { return kind_ == Kind::inline_call; }
   /// Gets every event, whole turns at a time.
   [[nodiscard]] bool takes_runs() const noexcept { return takes_runs_; }
   [[nodiscard]] SubscriptionStats stats() const;
@@ -74,7 +74,7 @@ class SubscriberState {
   [[nodiscard]] bool ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
   /// Whoever is parked, to be woken by the caller.
   [[nodiscard]] detail::Waiter* take_parked() noexcept {
-    queue_.prefetch_consumer();
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_consumer();
     __builtin_prefetch(&received_, 1);
     // A read-modify-write on both sides orders this with park(): either it sees our event, or we see that it parked.
     return parked_.exchange(nullptr, std::memory_order_acq_rel);
@@ -84,16 +84,20 @@ class SubscriberState {
   [[nodiscard]] const Start& start() const noexcept;
   [[nodiscard]] DropLog& drop_log();
   [[nodiscard]] std::uint64_t lagged() const noexcept { return lagged_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t depth() const { return displacing_ ? displacing_->depth() : queue_.depth(); }
-  [[nodiscard]] std::size_t capacity() const noexcept { return queue_.capacity(); }
+  [[nodiscard]] std::uint64_t depth() const;
+  /// 0: inline, no queue.
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t received() const noexcept { return received_.load(std::memory_order_relaxed); }
   /// The producer's half of the books, exact at any moment: every match was taken, seen, or lost.
   [[nodiscard]] bool producer_balanced() const noexcept;
-  void prefetch() const noexcept {
-    __builtin_prefetch(this, 1);
-    queue_.prefetch_producer();
+  // In this order, each when what the one before asked for is likely to be there.
+  void prefetch() const noexcept { __builtin_prefetch(&matched_, 1); }
+  void prefetch_queue() const noexcept {
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_producer();
   }
-  void prefetch_place() const noexcept { queue_.prefetch_place(); }
+  void prefetch_place() const noexcept {
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_place();
+  }
 
   // Consumer side.
 
@@ -114,6 +118,12 @@ class SubscriberState {
   [[nodiscard]] bool is_let_go() const noexcept { return let_go_.load(std::memory_order_acquire); }
 
  private:
+  enum class Kind : std::uint8_t {
+    stream,
+    /// Policies that displace: a ConflatingQueue instead of the StreamQueue.
+    displacing,
+    inline_call,
+  };
   struct Rare;
   struct InlineCall;
   class Sleeper;
@@ -121,18 +131,21 @@ class SubscriberState {
   struct Receiver;
 
   Offer call_inline(const BusEvent& event);
+  [[nodiscard]] ConflatingQueue& displacing() const noexcept;
+  /// Made with the first event: most of ten thousand subscriptions are idle. The dispatcher's.
+  [[nodiscard]] StreamQueue& made_queue();
   Lent next_lent(std::size_t limit);
+  Received next_received();
   bool park_as(detail::Waiter* waiter, detail::Waiter* function);
   void book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept;
 
-  // The dispatcher's cache line.
+  // Written by the dispatcher.
   const SubscriptionId id_;
   std::atomic<detail::Waiter*> parked_{nullptr};
   std::atomic<std::uint64_t> matched_{0};
-  const std::unique_ptr<InlineCall> inline_call_;
-  /// Instead of `queue_`, for the policies that displace.
-  const std::unique_ptr<ConflatingQueue> displacing_;
-  std::unique_ptr<DropLog> drop_log_;
+  std::atomic<std::uint64_t> lagged_{0};
+  /// Owned.
+  std::atomic<StreamQueue*> queue_{nullptr};
 
  public:
   /// The dispatcher's.
@@ -142,27 +155,28 @@ class SubscriberState {
   bool wants_dead_letters = false;
 
  private:
-  const Overflow overflow_;
-  const WaitStrategy wait_;
-  const OnThrow on_throw_;
-  const bool takes_runs_;
-  CloseReason close_reason_ = CloseReason::unsubscribed;  // written before ended_
   std::atomic<bool> ended_{false};
-  std::atomic<bool> let_go_{false};
+  CloseReason close_reason_ = CloseReason::unsubscribed;  // written before ended_
+  const std::uint32_t capacity_;
+  const Kind kind_;
+  const Overflow overflow_;
+  const bool takes_runs_;
+  const WaitStrategy wait_;
 
-  StreamQueue queue_;
+  // Seldom looked at. It keeps apart what the two sides write.
+  const OnThrow on_throw_;
+  std::atomic<bool> let_go_{false};
+  std::unique_ptr<DropLog> drop_log_;
+  const Filter filter_;
+  /// What most subscriptions do without.
+  const std::unique_ptr<Rare> rare_;
+  Ledger& ledger_;
+  std::unique_ptr<Receiver> receiver_;
 
   // Written by the receiver, or the dispatcher for an inline subscription.
   std::atomic<std::uint64_t> received_{0};
   std::atomic<std::uint64_t> last_received_{0};
-  std::unique_ptr<Receiver> receiver_;
-  // Written by the dispatcher, seldom.
-  std::atomic<std::uint64_t> lagged_{0};
-  const Filter filter_;
-  /// Options that most subscriptions leave alone.
-  const std::unique_ptr<Rare> rare_;
-  Ledger& ledger_;
 };
-static_assert(sizeof(SubscriberState) == 256, "10,000 idle subscriptions are to be cheap");
+static_assert(sizeof(SubscriberState) <= 136, "10,000 idle subscriptions are to be cheap");
 
 }  // namespace sharingbus::internal
