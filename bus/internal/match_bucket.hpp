@@ -79,12 +79,11 @@ class MatchBucket {
   }
 
   template <class Fn>
-  void for_each_match(const BusEvent& event, Fn&& fn) const {
-    if (is_many()) {
-      for (const Entry& entry : many().entries)
-        report(entry, event, fn);
-    } else if (!empty()) {
-      report(one(), event, fn);
+  [[gnu::always_inline]] void for_each_match(const BusEvent& event, Fn& fn) const {
+    if ((content_ & kBits) == 0) {
+      if (content_ != 0) fn(*one().subscriber);
+    } else {
+      for_each_checked(event, fn);
     }
   }
 
@@ -123,6 +122,12 @@ class MatchBucket {
     }
   };
 
+  template <class Fn>
+  [[gnu::noinline]] void for_each_checked(const BusEvent& event, Fn& fn) const {
+    if (!is_many()) return report(one(), event, fn);
+    for (const Entry& entry : many().entries)
+      report(entry, event, fn);
+  }
   template <class Fn>
   static void report(const Entry& entry, const BusEvent& event, Fn&& fn) {
     if (entry.check == nullptr || entry.check->passes(*entry.subscriber, event)) fn(*entry.subscriber);

@@ -33,6 +33,11 @@ bool displaces(Overflow overflow) noexcept {
   return overflow == Overflow::drop_oldest || overflow == Overflow::latest_per_key;
 }
 
+bool wants_inbox(const SubscriptionOptions& options) noexcept {
+  return !options.filter.is_all() && options.capacity_bytes == 0 && options.start.from == Start::From::live &&
+         (options.overflow == Overflow::drop_newest || options.overflow == Overflow::close_subscriber);
+}
+
 std::unique_ptr<ConflatingQueue> displacing_queue(SubscriptionOptions& options) {
   ConflatingQueue::Key key;
   if (options.overflow == Overflow::latest_per_key) key = options.key ? std::move(options.key) : default_key;
@@ -46,6 +51,19 @@ struct SubscriberState::InlineCall {
   const Callback callback;
   std::atomic<bool> calling{false};
   std::atomic<std::thread::id> caller{};
+};
+
+/// Made with the first loss.
+struct SubscriberState::Losses {
+  DropLog log;
+  // With an inbox. How many entries say that there is a gap, and how many of them the receiver has come to: the gap
+  // that is open belongs to the last one.
+  std::mutex mutex;
+  Gap gap;
+  /// The dispatcher alone opens it.
+  std::atomic<bool> open{false};
+  std::uint64_t looks = 0;
+  std::uint64_t looks_seen = 0;
 };
 
 /// What most subscriptions do without.
@@ -70,8 +88,8 @@ struct SubscriberState::Rare {
   }
 
   static std::unique_ptr<Rare> of(Kind kind, SubscriptionOptions& options, Callback& callback) {
-    if (kind == Kind::stream && options.name.empty() && !options.on_drop && !options.slow.enabled() &&
-        options.start.from == Start::From::live && options.capacity_bytes == 0) {
+    if ((kind == Kind::stream || kind == Kind::inbox) && options.name.empty() && !options.on_drop &&
+        !options.slow.enabled() && options.start.from == Start::From::live && options.capacity_bytes == 0) {
       return nullptr;
     }
     return std::make_unique<Rare>(kind, options, callback);
@@ -109,22 +127,31 @@ class SubscriberState::FunctionWaiter final : public detail::WakeTarget, public 
   std::function<void()> wake_;
 };
 
-SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger)
+SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger,
+                                 Inbox inbox)
     : id_(id),
+      inbox_(inbox.inbox != nullptr && wants_inbox(options) ? inbox.inbox : nullptr),
       capacity_(callback != nullptr ? 0 : static_cast<std::uint32_t>(options.capacity)),
       kind_(callback != nullptr           ? Kind::inline_call
+            : inbox_ != nullptr           ? Kind::inbox
             : displaces(options.overflow) ? Kind::displacing
                                           : Kind::stream),
       overflow_(options.overflow),
-      takes_runs_(options.filter.is_all() && kind_ == Kind::stream && options.capacity_bytes == 0),
       wait_(options.wait),
       on_throw_(options.on_throw),
+      takes_runs_(options.filter.is_all() && kind_ == Kind::stream && options.capacity_bytes == 0),
       filter_(std::move(options.filter)),
       rare_(Rare::of(kind_, options, callback)),
-      ledger_(ledger) {}
+      ledger_(ledger) {
+  if (kind_ != Kind::inbox) return;
+  parked_.store(inbox.member, std::memory_order_relaxed);
+  inbox.member->state = this;
+}
 
 SubscriberState::~SubscriberState() {
-  if (detail::Waiter* waiter = take_parked()) waiter->target->drop(waiter);
+  if (kind_ != Kind::inbox) {
+    if (detail::Waiter* waiter = take_parked()) waiter->target->drop(waiter);
+  }
   ledger_.subscriptions.fetch_add(1, std::memory_order_relaxed);
   ledger_.matched.fetch_add(read(matched_), std::memory_order_relaxed);
   ledger_.received.fetch_add(read(received_), std::memory_order_relaxed);
@@ -132,6 +159,8 @@ SubscriberState::~SubscriberState() {
   const std::unique_ptr<StreamQueue> queue(queue_.load(std::memory_order_acquire));
   std::uint64_t queued = queue != nullptr ? queue->discard() : 0;
   if (kind_ == Kind::displacing) queued = displacing().discard();
+  // What lies in the inbox is thrown away by the worker.
+  if (kind_ == Kind::inbox) queued = depth();
   ledger_.discarded.fetch_add(queued, std::memory_order_relaxed);
 }
 
@@ -151,6 +180,12 @@ StreamQueue& SubscriberState::made_queue() {
 
 std::uint64_t SubscriberState::depth() const {
   if (kind_ == Kind::displacing) return displacing().depth();
+  if (kind_ == Kind::inbox) {
+    // In this order, so that what comes in between makes it more and never less.
+    const std::uint64_t received = received_.load(std::memory_order_acquire);
+    const std::uint64_t lagged = lagged_.load(std::memory_order_acquire);
+    return std::min<std::uint64_t>(matched_.load(std::memory_order_relaxed) - lagged - received, capacity_);
+  }
   const StreamQueue* const queue = queue_.load(std::memory_order_acquire);
   return queue != nullptr ? queue->depth() : 0;
 }
@@ -174,6 +209,8 @@ SubscriptionStats SubscriberState::stats() const {
   if (kind_ == Kind::displacing) {
     stats.queued_bytes = displacing().bytes();
     stats.high_water = displacing().high_water();
+  } else if (kind_ == Kind::inbox) {
+    stats.high_water = high_water_.load(std::memory_order_relaxed);
   } else if (const StreamQueue* queue = queue_.load(std::memory_order_acquire)) {
     stats.queued_bytes = queue->bytes();
     stats.high_water = queue->high_water();
@@ -199,14 +236,19 @@ const Start& SubscriberState::start() const noexcept {
   return rare_ != nullptr ? rare_->start : live;
 }
 
+SubscriberState::Losses& SubscriberState::losses() {
+  if (losses_ == nullptr) losses_ = std::make_unique<Losses>();
+  return *losses_;
+}
+
 DropLog& SubscriberState::drop_log() {
-  if (drop_log_ == nullptr) drop_log_ = std::make_unique<DropLog>();
-  return *drop_log_;
+  return losses().log;
 }
 
 bool SubscriberState::producer_balanced() const noexcept {
-  // A queue that displaces moves what it took to what it lost, so there the halves cannot be told apart.
-  if (kind_ == Kind::displacing) return true;
+  // A queue that displaces moves what it took to what it lost, so there the halves cannot be told apart. With an inbox,
+  // what was taken is what was not lost.
+  if (kind_ == Kind::displacing || kind_ == Kind::inbox) return true;
   const StreamQueue* const queue = queue_.load(std::memory_order_relaxed);
   const std::uint64_t taken = is_inline() ? read(received_) : queue != nullptr ? queue->accepted() : 0;
   return read(matched_) == taken + read(lagged_);
@@ -214,9 +256,46 @@ bool SubscriberState::producer_balanced() const noexcept {
 
 SubscriberState::Offer SubscriberState::offer(const BusEvent& event, std::vector<EventRef>& displaced) {
   if (kind_ == Kind::inline_call) return call_inline(event);
+  if (kind_ == Kind::inbox && push_to_inbox(event)) return Offer::taken;
   add(matched_);
+  if (kind_ == Kind::inbox) return Offer::lost;
   const bool taken = kind_ == Kind::displacing ? displacing().push(event, displaced) : made_queue().push(event);
   return taken ? Offer::taken : Offer::lost;
+}
+
+/// An event follows the open gap, so its place is fixed.
+void SubscriberState::settle_gap() {
+  if (!losses_->open.load(std::memory_order_relaxed)) return;
+  const std::scoped_lock lock(losses_->mutex);
+  if (losses_->open.exchange(false, std::memory_order_relaxed)) inbox_->push_gap(losses_->gap, member());
+}
+
+void SubscriberState::open_gap(const Gap& gap) {
+  Losses& losses = this->losses();
+  const std::scoped_lock lock(losses.mutex);
+  if (losses.open) {
+    losses.gap = {std::min(losses.gap.first, gap.first), std::max(losses.gap.last, gap.last),
+                  losses.gap.count + gap.count};
+    return;
+  }
+  losses.open = true;
+  losses.gap = gap;
+  ++losses.looks;
+  inbox_->push_look(member());
+}
+
+std::optional<Gap> SubscriberState::look_for_gap() {
+  Losses& losses = *losses_;
+  const std::scoped_lock lock(losses.mutex);
+  // An earlier entry's gap was settled; what is open now stands behind events that came after it.
+  if (++losses.looks_seen != losses.looks || !losses.open) return std::nullopt;
+  losses.open = false;
+  return losses.gap;
+}
+
+std::optional<Closed> SubscriberState::closed() const noexcept {
+  if (!ended_.load(std::memory_order_acquire)) return std::nullopt;
+  return Closed{close_reason_};
 }
 
 StreamQueue::RunTaken SubscriberState::offer_run(const EventBlock& block) {
@@ -239,8 +318,10 @@ std::uint64_t SubscriberState::callback_failures() const noexcept {
 }
 
 void SubscriberState::lose(Gap gap, bool in_band) {
-  add(lagged_, gap.count);
+  // Release pairs with depth: whoever sees the loss sees the match.
+  lagged_.store(read(lagged_) + gap.count, std::memory_order_release);
   if (!in_band || is_inline()) return;
+  if (kind_ == Kind::inbox) return open_gap(gap);
   kind_ == Kind::displacing ? displacing().lose(gap) : made_queue().lose(gap);
 }
 
@@ -276,11 +357,6 @@ void SubscriberState::end(CloseReason why) noexcept {
   close_reason_ = why;
   // Release pairs with the acquire in lend: everything offered is in the queue before the end is seen.
   ended_.store(true, std::memory_order_release);
-}
-
-void SubscriberState::book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept {
-  add(received_, count);
-  last_received_.store(last_sequence, std::memory_order_relaxed);
 }
 
 Lent SubscriberState::next_lent(std::size_t limit) {
