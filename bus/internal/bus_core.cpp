@@ -360,14 +360,14 @@ void BusCore::when_flushed(std::function<void()> done) {
 }
 
 std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options, SubscriberState::Callback callback,
-                                                    bool dead_letters) {
+                                                    bool dead_letters, SubscriberState::Inbox inbox) {
   if (callback != nullptr) options.capacity = 1;  // not looked at
   if (const auto valid = options.validate(); !valid) throw std::invalid_argument(valid.error().message);
   StatePtr state;
   {
     const std::scoped_lock lock(registry_mutex_);
-    // Not make_shared: its counts would cost a cache line of their own.
-    state = StatePtr(new SubscriberState(++last_id_, std::move(options), std::move(callback), ledger_));
+    state = std::make_shared<SubscriberState>(++last_id_, std::move(options), std::move(callback), ledger_,
+                                              registry_closed_ ? SubscriberState::Inbox{} : inbox);
     state->wants_dead_letters = dead_letters;
     if (registry_closed_) {
       state->end(CloseReason::bus_closed);

@@ -46,7 +46,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void close();
 
   std::shared_ptr<SubscriberState> subscribe(SubscriptionOptions options, SubscriberState::Callback callback,
-                                             bool dead_letters = false);
+                                             bool dead_letters = false, SubscriberState::Inbox inbox = {});
   void unsubscribe(SubscriptionId id);
   /// The handle is gone: collected at the next dispatch.
   void let_go(SubscriberState& state);

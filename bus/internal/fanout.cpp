@@ -72,21 +72,22 @@ void Fanout::match(std::span<BusEvent* const> events, std::uint32_t already) noe
     for (const BusEvent* event : events)
       index_.prefetch(*event);
   }
+  const bool kept = history_.enabled();
   for (BusEvent* event : events) {
     const std::size_t before = matches_.size();
-    if (!index_.empty()) {
-      index_.for_each_match(*event, [&](SubscriberState& state) {
-        // In this order: looking at the state would fetch it.
-        if (left_out_ == 0 || state.id() != left_out_) matches_.push_back({event, &state});
-      });
-    }
+    index_.for_each_match(
+        *event, [&](SubscriberState & state) __attribute__((always_inline)) {
+          // In this order: looking at the state would fetch it.
+          if (left_out_ == 0 || state.id() != left_out_) [[likely]]
+            matches_.push_back({event, &state});
+        });
     const auto references = already + static_cast<std::uint32_t>(matches_.size() - before);
     // Set while nobody else can see the event. The dispatcher holds one more for one that nobody wants.
-    EventAccess::set_references(*event, std::max<std::uint32_t>(references, 1) + (history_.enabled() ? 1 : 0));
-    if (history_.enabled()) history_.append(EventAccess::adopt(event));
+    EventAccess::set_references(*event, std::max<std::uint32_t>(references, 1) + (kept ? 1 : 0));
+    if (kept) history_.append(EventAccess::adopt(event));
     if (references == 0) EventAccess::release(*event);
   }
-  if (history_.enabled()) counters_.history_depth.store(history_.events().size(), std::memory_order_relaxed);
+  if (kept) counters_.history_depth.store(history_.events().size(), std::memory_order_relaxed);
 }
 
 void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
@@ -110,9 +111,21 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
   }
   for (std::size_t i = 0; i < matches_.size(); ++i) {
     // With many subscribers each is cold; look ahead.
-    if (i + 2 * kAhead < matches_.size()) matches_[i + 2 * kAhead].state->prefetch();
-    if (i + kAhead < matches_.size()) matches_[i + kAhead].state->prefetch_place();
-    deliver(*matches_[i].state, *matches_[i].event);
+    const auto ahead = [&](std::size_t steps) -> const SubscriberState& {
+      return *matches_[std::min(i + steps * kAhead, matches_.size() - 1)].state;
+    };
+    ahead(3).prefetch();
+    const SubscriberState& next = ahead(2);
+    if (next.inbox() == nullptr) {
+      next.prefetch_queue();
+      ahead(1).prefetch_place();
+    }
+    SubscriberState& state = *matches_[i].state;
+    if (state.inbox() != nullptr && !state.ended() && state.push_to_inbox(*matches_[i].event)) {
+      touch_inbox(*state.inbox());
+    } else {
+      deliver(state, *matches_[i].event);
+    }
   }
 }
 
@@ -304,6 +317,10 @@ void Fanout::remove(SubscriberState& state) {
     index_.remove(&state, state.filter());
   }
   if (state.slow_policy().enabled()) slow_.remove(state);
+  if (state.inbox() != nullptr) {
+    state.end_inbox();
+    touch(state);
+  }
   table_[state.table_position] = table_.back();
   table_.back()->table_position = state.table_position;
   state.table_position = ~std::uint32_t{0};
@@ -319,7 +336,15 @@ void Fanout::end_all(CloseReason why) {
   }
 }
 
+void Fanout::touch_inbox(GroupInbox& inbox) {
+  if (!inbox.listed) [[unlikely]] {
+    inbox.listed = true;
+    inboxes_.push_back(&inbox);
+  }
+}
+
 void Fanout::touch(SubscriberState& state) {
+  if (GroupInbox* inbox = state.inbox()) return touch_inbox(*inbox);
   if (std::exchange(state.touched, true)) return;
   touched_.push_back(&state);
 }
@@ -336,7 +361,16 @@ void Fanout::finish_turn() noexcept {
   }
   assert(balanced());
   wake_touched();
+  publish_inboxes();
   removed_.clear();
+}
+
+void Fanout::publish_inboxes() noexcept {
+  for (GroupInbox* inbox : inboxes_) {
+    inbox->listed = false;
+    inbox->publish();
+  }
+  inboxes_.clear();
 }
 
 bool Fanout::balanced() const noexcept {

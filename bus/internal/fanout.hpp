@@ -75,7 +75,9 @@ class Fanout {
   void replay(SubscriberState& state, std::uint64_t next_sequence);
   void remove(SubscriberState& state);
   void touch(SubscriberState& state);
+  void touch_inbox(GroupInbox& inbox);
   void wake_touched() noexcept;
+  void publish_inboxes() noexcept;
   [[nodiscard]] bool balanced() const noexcept;
 
   const BusOptions& options_;
@@ -94,6 +96,7 @@ class Fanout {
   std::vector<Match> matches_;
   std::vector<EventRef> displaced_;
   std::vector<SubscriberState*> touched_;
+  std::vector<GroupInbox*> inboxes_;
   std::vector<SubscriberState*> to_close_;
   /// Kept until the turn is over.
   std::vector<StatePtr> removed_;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <absl/container/flat_hash_map.h>
@@ -27,8 +28,11 @@ struct MatchCheck {
   }
 };
 
-/// The subscribers found by one key; each is in it at most once, in no order. One of them takes no allocation: most
-/// keys, such as a connector's uid, have just one.
+/// Nothing is known of the filter but that the key is part of it.
+inline constexpr MatchCheck kWholeFilter{};
+
+/// The subscribers found by one key; each is in it at most once, in no order. A pointer: nearly all keys, such as a
+/// connector's uid, have one subscriber, and such a bucket is that subscriber.
 template <class Subscriber>
 class MatchBucket {
  public:
@@ -38,38 +42,48 @@ class MatchBucket {
     const MatchCheck* check = nullptr;
   };
 
-  [[nodiscard]] bool empty() const noexcept { return one_.subscriber == nullptr && many_ == nullptr; }
+  MatchBucket() noexcept = default;
+  MatchBucket(MatchBucket&& other) noexcept : content_(std::exchange(other.content_, 0)) {}
+  MatchBucket& operator=(MatchBucket&& other) noexcept {
+    std::swap(content_, other.content_);
+    return *this;
+  }
+  ~MatchBucket() {
+    if (is_many()) delete &many();
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return content_ == 0; }
 
   void add(const Entry& entry) {
-    if (empty()) {
-      one_ = entry;
+    if (empty() && (entry.check == nullptr || entry.check == &kWholeFilter)) {
+      content_ = reinterpret_cast<std::uintptr_t>(entry.subscriber) | (entry.check != nullptr ? kChecked : 0);
       return;
     }
-    if (many_ == nullptr) {
+    if (!is_many()) {
       auto many = std::make_unique<Many>();
-      many->add(one_);
-      many_ = std::move(many);
-      one_ = {};
+      if (!empty()) many->add(one());
+      content_ = reinterpret_cast<std::uintptr_t>(many.release()) | kMany;
     }
-    many_->add(entry);
+    many().add(entry);
   }
 
   void remove(Subscriber* subscriber) {
-    if (one_.subscriber == subscriber) {
-      one_ = {};
-    } else if (many_ != nullptr) {
-      many_->remove(subscriber);
-      if (many_->entries.empty()) many_.reset();
+    if (is_many()) {
+      many().remove(subscriber);
+      if (!many().entries.empty()) return;
+      delete &many();
+    } else if (empty() || one().subscriber != subscriber) {
+      return;
     }
+    content_ = 0;
   }
 
   template <class Fn>
-  void for_each_match(const BusEvent& event, Fn&& fn) const {
-    if (one_.subscriber != nullptr) {
-      report(one_, event, fn);
-    } else if (many_ != nullptr) {
-      for (const Entry& entry : many_->entries)
-        report(entry, event, fn);
+  [[gnu::always_inline]] void for_each_match(const BusEvent& event, Fn& fn) const {
+    if ((content_ & kBits) == 0) {
+      if (content_ != 0) fn(*one().subscriber);
+    } else {
+      for_each_checked(event, fn);
     }
   }
 
@@ -109,12 +123,29 @@ class MatchBucket {
   };
 
   template <class Fn>
+  [[gnu::noinline]] void for_each_checked(const BusEvent& event, Fn& fn) const {
+    if (!is_many()) return report(one(), event, fn);
+    for (const Entry& entry : many().entries)
+      report(entry, event, fn);
+  }
+  template <class Fn>
   static void report(const Entry& entry, const BusEvent& event, Fn&& fn) {
     if (entry.check == nullptr || entry.check->passes(*entry.subscriber, event)) fn(*entry.subscriber);
   }
 
-  Entry one_;
-  std::unique_ptr<Many> many_;
+  // A subscriber, with kChecked one whose whole filter is to be asked; or with kMany a pointer to Many.
+  static constexpr std::uintptr_t kMany = 1;
+  static constexpr std::uintptr_t kChecked = 2;
+  static constexpr std::uintptr_t kBits = kMany | kChecked;
+  static_assert(alignof(Many) > kBits);
+  [[nodiscard]] bool is_many() const noexcept { return (content_ & kMany) != 0; }
+  [[nodiscard]] Many& many() const noexcept { return *reinterpret_cast<Many*>(content_ & ~kBits); }
+  [[nodiscard]] Entry one() const noexcept {
+    static_assert(alignof(Subscriber) > kBits);
+    return {reinterpret_cast<Subscriber*>(content_ & ~kBits), (content_ & kChecked) != 0 ? &kWholeFilter : nullptr};
+  }
+
+  std::uintptr_t content_ = 0;
 };
 
 }  // namespace sharingbus::internal

@@ -31,10 +31,11 @@ class MatchIndex {
     FilterCover cover = cover_of(filter);
     if (!cover.indexed) {
       unindexed_.add({subscriber, cover.exact ? nullptr : &kWholeFilter});
-      ++entries_;
+      ++others_;
       return;
     }
-    entries_ += cover.keys.size();
+    for (const FilterKey& key : cover.keys)
+      ++entries_of(key);
     if (cover.keys.size() > 1) return add_several(subscriber, std::move(cover));
     for (const FilterKey& key : cover.keys)
       at(key, Add{{subscriber, cover.exact ? nullptr : &kWholeFilter}});
@@ -45,17 +46,18 @@ class MatchIndex {
     const FilterCover cover = cover_of(filter);
     if (!cover.indexed) {
       unindexed_.remove(subscriber);
-      --entries_;
+      --others_;
       return;
     }
-    for (const FilterKey& key : cover.keys)
+    for (const FilterKey& key : cover.keys) {
       at(key, Remove{subscriber});
-    entries_ -= cover.keys.size();
+      --entries_of(key);
+    }
     if (cover.keys.size() > 1) several_.erase(subscriber);
   }
 
   /// True when no event would match.
-  [[nodiscard]] bool empty() const noexcept { return entries_ == 0; }
+  [[nodiscard]] bool empty() const noexcept { return by_uuid_ + others_ == 0; }
 
   /// Whether it is worth while to `prefetch` a turn's events before looking them up.
   [[nodiscard]] bool large() const noexcept { return by_connector_uid_.size() + by_scroll_id_.size() > 512; }
@@ -69,30 +71,12 @@ class MatchIndex {
   template <class Fn>
   void for_each_match(const BusEvent& event, Fn&& fn) const {
     const Routing& routing = event.routing();
-    const auto report = [&](const Bucket& bucket) { bucket.for_each_match(event, fn); };
-    const auto look_up = [&](const auto& map, const auto& key) {
-      if (map.empty()) return;
-      if (const auto found = map.find(key); found != map.end()) report(found->second);
-    };
-    report(unindexed_);
-    if (const auto kind = static_cast<std::size_t>(routing.kind); kind < by_kind_.size()) report(by_kind_[kind]);
-    if (const auto origin = static_cast<std::size_t>(event.origin()); origin < by_origin_.size()) {
-      report(by_origin_[origin]);
+    // Ten thousand connectors make for just these two.
+    if (by_uuid_ != 0) {
+      if (routing.connector_uid) look_up(by_connector_uid_, *routing.connector_uid, event, fn);
+      if (routing.scroll_id) look_up(by_scroll_id_, *routing.scroll_id, event, fn);
     }
-    look_up(by_type_, &event.type());
-    look_up(by_type_name_, event.type_name());
-    if (event.source() != 0) look_up(by_source_, event.source());
-    if (routing.connector_uid) look_up(by_connector_uid_, *routing.connector_uid);
-    if (routing.scroll_id) look_up(by_scroll_id_, *routing.scroll_id);
-    if (routing.connector_id) look_up(by_connector_id_, *routing.connector_id);
-    if (routing.native_session_id) {
-      look_up(by_native_session_id_, *routing.native_session_id);
-      if (routing.connector_id) look_up(by_session_, MatchTextPair(*routing.connector_id, *routing.native_session_id));
-    }
-    if (routing.address) {
-      look_up(by_address_, *routing.address);
-      if (!by_address_pattern_.empty()) by_address_pattern_.for_each_match(*routing.address, report);
-    }
+    if (others_ != 0) for_each_other_match(event, fn);
   }
 
  private:
@@ -112,8 +96,48 @@ class MatchIndex {
     Subscriber* subscriber;
   };
 
-  static constexpr MatchCheck kWholeFilter{};
+  template <class Map, class Key, class Fn>
+  static void look_up(const Map& map, const Key& key, const BusEvent& event, Fn& fn) {
+    if (map.empty()) return;
+    if (const auto found = map.find(key); found != map.end()) found->second.for_each_match(event, fn);
+  }
+
+  /// Those that are not found by a UUID.
+  template <class Fn>
+  [[gnu::noinline]] void for_each_other_match(const BusEvent& event, Fn& fn) const {
+    const Routing& routing = event.routing();
+    unindexed_.for_each_match(event, fn);
+    if (const auto kind = static_cast<std::size_t>(routing.kind); kind < by_kind_.size()) {
+      by_kind_[kind].for_each_match(event, fn);
+    }
+    if (const auto origin = static_cast<std::size_t>(event.origin()); origin < by_origin_.size()) {
+      by_origin_[origin].for_each_match(event, fn);
+    }
+    look_up(by_type_, &event.type(), event, fn);
+    look_up(by_type_name_, event.type_name(), event, fn);
+    if (event.source() != 0) look_up(by_source_, event.source(), event, fn);
+    if (routing.connector_id) look_up(by_connector_id_, *routing.connector_id, event, fn);
+    if (routing.native_session_id) {
+      look_up(by_native_session_id_, *routing.native_session_id, event, fn);
+      if (routing.connector_id) {
+        look_up(by_session_, MatchTextPair(*routing.connector_id, *routing.native_session_id), event, fn);
+      }
+    }
+    if (routing.address) {
+      look_up(by_address_, *routing.address, event, fn);
+      if (!by_address_pattern_.empty()) {
+        by_address_pattern_.for_each_match(*routing.address,
+                                           [&](const Bucket& bucket) { bucket.for_each_match(event, fn); });
+      }
+    }
+  }
+
   static constexpr std::size_t kOrigins = static_cast<std::size_t>(EventOrigin::user) + 1;
+
+  std::size_t& entries_of(const FilterKey& key) noexcept {
+    const FilterOp op = key.term->op;
+    return key.session == nullptr && (op == FilterOp::connector_uid || op == FilterOp::scroll_id) ? by_uuid_ : others_;
+  }
 
   void add_several(Subscriber* subscriber, FilterCover cover) {
     auto several = std::make_unique<Several>();
@@ -177,7 +201,9 @@ class MatchIndex {
     trie.change(pattern, [&](Bucket& bucket) { bucket.remove(remove.subscriber); });
   }
 
-  std::size_t entries_ = 0;
+  /// How many entries there are in the two maps of UUIDs, and elsewhere.
+  std::size_t by_uuid_ = 0;
+  std::size_t others_ = 0;
   /// Those whose filter no key covers, and All.
   Bucket unindexed_;
   std::array<Bucket, kEventKindCount> by_kind_;

@@ -1,6 +1,7 @@
 #include "bus/internal/subscriber_state.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "bus/internal/parker.hpp"
@@ -32,8 +33,12 @@ bool displaces(Overflow overflow) noexcept {
   return overflow == Overflow::drop_oldest || overflow == Overflow::latest_per_key;
 }
 
-std::unique_ptr<ConflatingQueue> displacing_queue(SubscriptionOptions& options, bool is_inline) {
-  if (is_inline || !displaces(options.overflow)) return nullptr;
+bool wants_inbox(const SubscriptionOptions& options) noexcept {
+  return !options.filter.is_all() && options.capacity_bytes == 0 && options.start.from == Start::From::live &&
+         (options.overflow == Overflow::drop_newest || options.overflow == Overflow::close_subscriber);
+}
+
+std::unique_ptr<ConflatingQueue> displacing_queue(SubscriptionOptions& options) {
   ConflatingQueue::Key key;
   if (options.overflow == Overflow::latest_per_key) key = options.key ? std::move(options.key) : default_key;
   return std::make_unique<ConflatingQueue>(options.capacity, options.capacity_bytes, std::move(key));
@@ -41,32 +46,54 @@ std::unique_ptr<ConflatingQueue> displacing_queue(SubscriptionOptions& options, 
 
 }  // namespace
 
-/// Options that most subscriptions leave alone.
-struct SubscriberState::Rare {
-  std::string name;
-  std::function<void(const EventRef&)> on_drop;
-  SlowPolicy slow;
-  Start start;
-  std::atomic<std::uint64_t> failures{0};
-
-  explicit Rare(SubscriptionOptions& options)
-      : name(std::move(options.name)), on_drop(std::move(options.on_drop)), slow(options.slow), start(options.start) {}
-
-  static std::unique_ptr<Rare> of(SubscriptionOptions& options) {
-    if (options.name.empty() && !options.on_drop && !options.slow.enabled() &&
-        options.start.from == Start::From::live) {
-      return nullptr;
-    }
-    return std::make_unique<Rare>(options);
-  }
-};
-
 struct SubscriberState::InlineCall {
   explicit InlineCall(Callback fn) : callback(std::move(fn)) {}
   const Callback callback;
   std::atomic<bool> calling{false};
   std::atomic<std::thread::id> caller{};
+};
+
+/// Made with the first loss.
+struct SubscriberState::Losses {
+  DropLog log;
+  // With an inbox. How many entries say that there is a gap, and how many of them the receiver has come to: the gap
+  // that is open belongs to the last one.
+  std::mutex mutex;
+  Gap gap;
+  /// The dispatcher alone opens it.
+  std::atomic<bool> open{false};
+  std::uint64_t looks = 0;
+  std::uint64_t looks_seen = 0;
+};
+
+/// What most subscriptions do without.
+struct SubscriberState::Rare {
+  std::string name;
+  std::function<void(const EventRef&)> on_drop;
+  SlowPolicy slow;
+  Start start;
+  std::size_t capacity_bytes;
   std::atomic<std::uint64_t> failures{0};
+  std::optional<InlineCall> inline_call;
+  std::unique_ptr<ConflatingQueue> displacing;
+
+  Rare(Kind kind, SubscriptionOptions& options, Callback& callback)
+      : name(std::move(options.name)),
+        on_drop(std::move(options.on_drop)),
+        slow(options.slow),
+        start(options.start),
+        capacity_bytes(options.capacity_bytes) {
+    if (kind == Kind::inline_call) inline_call.emplace(std::move(callback));
+    if (kind == Kind::displacing) displacing = displacing_queue(options);
+  }
+
+  static std::unique_ptr<Rare> of(Kind kind, SubscriptionOptions& options, Callback& callback) {
+    if ((kind == Kind::stream || kind == Kind::inbox) && options.name.empty() && !options.on_drop &&
+        !options.slow.enabled() && options.start.from == Start::From::live && options.capacity_bytes == 0) {
+      return nullptr;
+    }
+    return std::make_unique<Rare>(kind, options, callback);
+  }
 };
 
 /// The receiver's thread, asleep.
@@ -100,28 +127,67 @@ class SubscriberState::FunctionWaiter final : public detail::WakeTarget, public 
   std::function<void()> wake_;
 };
 
-SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger)
+SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger,
+                                 Inbox inbox)
     : id_(id),
-      inline_call_(callback != nullptr ? std::make_unique<InlineCall>(std::move(callback)) : nullptr),
-      displacing_(displacing_queue(options, inline_call_ != nullptr)),
+      inbox_(inbox.inbox != nullptr && wants_inbox(options) ? inbox.inbox : nullptr),
+      capacity_(callback != nullptr ? 0 : static_cast<std::uint32_t>(options.capacity)),
+      kind_(callback != nullptr           ? Kind::inline_call
+            : inbox_ != nullptr           ? Kind::inbox
+            : displaces(options.overflow) ? Kind::displacing
+                                          : Kind::stream),
       overflow_(options.overflow),
       wait_(options.wait),
       on_throw_(options.on_throw),
-      takes_runs_(options.filter.is_all() && inline_call_ == nullptr && displacing_ == nullptr &&
-                  options.capacity_bytes == 0),
-      queue_(inline_call_ != nullptr ? 0 : options.capacity, options.capacity_bytes),
+      takes_runs_(options.filter.is_all() && kind_ == Kind::stream && options.capacity_bytes == 0),
       filter_(std::move(options.filter)),
-      rare_(Rare::of(options)),
-      ledger_(ledger) {}
+      rare_(Rare::of(kind_, options, callback)),
+      ledger_(ledger) {
+  if (kind_ != Kind::inbox) return;
+  parked_.store(inbox.member, std::memory_order_relaxed);
+  inbox.member->state = this;
+}
 
 SubscriberState::~SubscriberState() {
-  if (detail::Waiter* waiter = take_parked()) waiter->target->drop(waiter);
+  if (kind_ != Kind::inbox) {
+    if (detail::Waiter* waiter = take_parked()) waiter->target->drop(waiter);
+  }
   ledger_.subscriptions.fetch_add(1, std::memory_order_relaxed);
   ledger_.matched.fetch_add(read(matched_), std::memory_order_relaxed);
   ledger_.received.fetch_add(read(received_), std::memory_order_relaxed);
   ledger_.lagged.fetch_add(read(lagged_), std::memory_order_relaxed);
-  const std::uint64_t queued = displacing_ ? displacing_->discard() : queue_.discard();
+  const std::unique_ptr<StreamQueue> queue(queue_.load(std::memory_order_acquire));
+  std::uint64_t queued = queue != nullptr ? queue->discard() : 0;
+  if (kind_ == Kind::displacing) queued = displacing().discard();
+  // What lies in the inbox is thrown away by the worker.
+  if (kind_ == Kind::inbox) queued = depth();
   ledger_.discarded.fetch_add(queued, std::memory_order_relaxed);
+}
+
+ConflatingQueue& SubscriberState::displacing() const noexcept {
+  return *rare_->displacing;
+}
+
+StreamQueue& SubscriberState::made_queue() {
+  StreamQueue* queue = queue_.load(std::memory_order_relaxed);
+  if (queue == nullptr) [[unlikely]] {
+    queue = new StreamQueue(capacity_, rare_ != nullptr ? rare_->capacity_bytes : 0);
+    // Release pairs with the receiver's acquire in next_lent and the like.
+    queue_.store(queue, std::memory_order_release);
+  }
+  return *queue;
+}
+
+std::uint64_t SubscriberState::depth() const {
+  if (kind_ == Kind::displacing) return displacing().depth();
+  if (kind_ == Kind::inbox) {
+    // In this order, so that what comes in between makes it more and never less.
+    const std::uint64_t received = received_.load(std::memory_order_acquire);
+    const std::uint64_t lagged = lagged_.load(std::memory_order_acquire);
+    return std::min<std::uint64_t>(matched_.load(std::memory_order_relaxed) - lagged - received, capacity_);
+  }
+  const StreamQueue* const queue = queue_.load(std::memory_order_acquire);
+  return queue != nullptr ? queue->depth() : 0;
 }
 
 std::string SubscriberState::name() const {
@@ -140,8 +206,15 @@ SubscriptionStats SubscriberState::stats() const {
   stats.received = read(received_);
   stats.lagged = read(lagged_);
   stats.queued = depth();
-  stats.queued_bytes = displacing_ ? displacing_->bytes() : queue_.bytes();
-  stats.high_water = displacing_ ? displacing_->high_water() : queue_.high_water();
+  if (kind_ == Kind::displacing) {
+    stats.queued_bytes = displacing().bytes();
+    stats.high_water = displacing().high_water();
+  } else if (kind_ == Kind::inbox) {
+    stats.high_water = high_water_.load(std::memory_order_relaxed);
+  } else if (const StreamQueue* queue = queue_.load(std::memory_order_acquire)) {
+    stats.queued_bytes = queue->bytes();
+    stats.high_water = queue->high_water();
+  }
   stats.callback_failures = callback_failures();
   stats.last_received_sequence = read(last_received_);
   stats.closed = ended_.load(std::memory_order_acquire) || is_let_go();
@@ -163,26 +236,70 @@ const Start& SubscriberState::start() const noexcept {
   return rare_ != nullptr ? rare_->start : live;
 }
 
+SubscriberState::Losses& SubscriberState::losses() {
+  if (losses_ == nullptr) losses_ = std::make_unique<Losses>();
+  return *losses_;
+}
+
 DropLog& SubscriberState::drop_log() {
-  if (drop_log_ == nullptr) drop_log_ = std::make_unique<DropLog>();
-  return *drop_log_;
+  return losses().log;
 }
 
 bool SubscriberState::producer_balanced() const noexcept {
-  // A queue that displaces moves what it took to what it lost, so there the halves cannot be told apart.
-  if (displacing_) return true;
-  return read(matched_) == (is_inline() ? read(received_) : queue_.accepted()) + read(lagged_);
+  // A queue that displaces moves what it took to what it lost, so there the halves cannot be told apart. With an inbox,
+  // what was taken is what was not lost.
+  if (kind_ == Kind::displacing || kind_ == Kind::inbox) return true;
+  const StreamQueue* const queue = queue_.load(std::memory_order_relaxed);
+  const std::uint64_t taken = is_inline() ? read(received_) : queue != nullptr ? queue->accepted() : 0;
+  return read(matched_) == taken + read(lagged_);
 }
 
 SubscriberState::Offer SubscriberState::offer(const BusEvent& event, std::vector<EventRef>& displaced) {
-  if (inline_call_ != nullptr) return call_inline(event);
+  if (kind_ == Kind::inline_call) return call_inline(event);
+  if (kind_ == Kind::inbox && push_to_inbox(event)) return Offer::taken;
   add(matched_);
-  if (displacing_ ? displacing_->push(event, displaced) : queue_.push(event)) return Offer::taken;
-  return Offer::lost;
+  if (kind_ == Kind::inbox) return Offer::lost;
+  const bool taken = kind_ == Kind::displacing ? displacing().push(event, displaced) : made_queue().push(event);
+  return taken ? Offer::taken : Offer::lost;
+}
+
+/// An event follows the open gap, so its place is fixed.
+void SubscriberState::settle_gap() {
+  if (!losses_->open.load(std::memory_order_relaxed)) return;
+  const std::scoped_lock lock(losses_->mutex);
+  if (losses_->open.exchange(false, std::memory_order_relaxed)) inbox_->push_gap(losses_->gap, member());
+}
+
+void SubscriberState::open_gap(const Gap& gap) {
+  Losses& losses = this->losses();
+  const std::scoped_lock lock(losses.mutex);
+  if (losses.open) {
+    losses.gap = {std::min(losses.gap.first, gap.first), std::max(losses.gap.last, gap.last),
+                  losses.gap.count + gap.count};
+    return;
+  }
+  losses.open = true;
+  losses.gap = gap;
+  ++losses.looks;
+  inbox_->push_look(member());
+}
+
+std::optional<Gap> SubscriberState::look_for_gap() {
+  Losses& losses = *losses_;
+  const std::scoped_lock lock(losses.mutex);
+  // An earlier entry's gap was settled; what is open now stands behind events that came after it.
+  if (++losses.looks_seen != losses.looks || !losses.open) return std::nullopt;
+  losses.open = false;
+  return losses.gap;
+}
+
+std::optional<Closed> SubscriberState::closed() const noexcept {
+  if (!ended_.load(std::memory_order_acquire)) return std::nullopt;
+  return Closed{close_reason_};
 }
 
 StreamQueue::RunTaken SubscriberState::offer_run(const EventBlock& block) {
-  const auto taken = queue_.push_run(block);
+  const auto taken = made_queue().push_run(block);
   add(matched_, taken.events);
   return taken;
 }
@@ -192,30 +309,28 @@ void SubscriberState::count_matched(std::uint64_t count) noexcept {
 }
 
 void SubscriberState::count_callback_failure() noexcept {
-  if (inline_call_ != nullptr) {
-    add(inline_call_->failures);
-  } else if (rare_ != nullptr) {
-    add(rare_->failures);
-  }
+  // Whatever throws is among them.
+  add(rare_->failures);
 }
 
 std::uint64_t SubscriberState::callback_failures() const noexcept {
-  if (inline_call_ != nullptr) return read(inline_call_->failures);
   return rare_ != nullptr ? read(rare_->failures) : 0;
 }
 
 void SubscriberState::lose(Gap gap, bool in_band) {
-  add(lagged_, gap.count);
+  // Release pairs with depth: whoever sees the loss sees the match.
+  lagged_.store(read(lagged_) + gap.count, std::memory_order_release);
   if (!in_band || is_inline()) return;
-  displacing_ ? displacing_->lose(gap) : queue_.lose(gap);
+  if (kind_ == Kind::inbox) return open_gap(gap);
+  kind_ == Kind::displacing ? displacing().lose(gap) : made_queue().lose(gap);
 }
 
 void SubscriberState::announce(Gap gap) {
-  if (!is_inline()) displacing_ ? displacing_->begin_with(gap) : queue_.push_gap(gap);
+  if (!is_inline()) kind_ == Kind::displacing ? displacing().begin_with(gap) : made_queue().push_gap(gap);
 }
 
 SubscriberState::Offer SubscriberState::call_inline(const BusEvent& event) {
-  InlineCall& call = *inline_call_;
+  InlineCall& call = *rare_->inline_call;
   call.caller.store(std::this_thread::get_id(), std::memory_order_relaxed);
   // seq_cst with let_go: either we see that the handle is gone, or it sees that we are calling.
   call.calling.store(true, std::memory_order_seq_cst);
@@ -244,13 +359,16 @@ void SubscriberState::end(CloseReason why) noexcept {
   ended_.store(true, std::memory_order_release);
 }
 
-void SubscriberState::book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept {
-  add(received_, count);
-  last_received_.store(last_sequence, std::memory_order_relaxed);
+Lent SubscriberState::next_lent(std::size_t limit) {
+  if (kind_ == Kind::displacing) return displacing().lend(limit);
+  StreamQueue* const queue = queue_.load(std::memory_order_acquire);
+  return queue != nullptr ? queue->lend(limit) : Lent();
 }
 
-Lent SubscriberState::next_lent(std::size_t limit) {
-  return displacing_ ? displacing_->lend(limit) : queue_.lend(limit);
+Received SubscriberState::next_received() {
+  if (kind_ == Kind::displacing) return displacing().pop();
+  StreamQueue* const queue = queue_.load(std::memory_order_acquire);
+  return queue != nullptr ? queue->pop() : Received();
 }
 
 Lent SubscriberState::lend(std::size_t limit) {
@@ -271,10 +389,9 @@ Lent SubscriberState::lend(std::size_t limit) {
 }
 
 Received SubscriberState::receive() {
-  const auto next_of_queue = [&] { return displacing_ ? displacing_->pop() : queue_.pop(); };
-  Received next = next_of_queue();
+  Received next = next_received();
   if (next.empty() && ended_.load(std::memory_order_acquire)) {
-    next = next_of_queue();
+    next = next_received();
     if (next.empty()) return Received(Closed{close_reason_});
   }
   if (const EventRef* event = next.event()) book_received(1, (*event)->sequence());
@@ -293,7 +410,9 @@ std::size_t SubscriberState::receive_batch(std::span<Received> out) {
 
 void SubscriberState::unreceive(std::size_t count) noexcept {
   received_.store(read(received_) - count, std::memory_order_relaxed);
-  displacing_ ? displacing_->unreceive(count) : queue_.unreceive(count);
+  if (kind_ == Kind::displacing) return displacing().unreceive(count);
+  // There is one, for it lent something.
+  queue_.load(std::memory_order_relaxed)->unreceive(count);
 }
 
 Received SubscriberState::wait(const std::chrono::steady_clock::time_point* deadline) {
@@ -319,9 +438,12 @@ bool SubscriberState::park(detail::Waiter* waiter) {
 bool SubscriberState::park_as(detail::Waiter* waiter, detail::Waiter* function) {
   if (receiver_ != nullptr) receiver_->function = function;
   // Once parked, somebody else may be woken and receive, so nothing of the consumer's side may be touched after that.
-  const StreamQueue::Position at = queue_.position();
+  const StreamQueue* queue = queue_.load(std::memory_order_acquire);
+  const StreamQueue::Position at = queue != nullptr ? queue->position() : StreamQueue::Position{};
   if (detail::Waiter* replaced = parked_.exchange(waiter, std::memory_order_acq_rel)) replaced->target->drop(replaced);
-  const bool readable = displacing_ ? displacing_->readable() : queue_.readable_at(at);
+  queue = queue_.load(std::memory_order_acquire);
+  const bool readable =
+      kind_ == Kind::displacing ? displacing().readable() : queue != nullptr && queue->readable_at(at);
   if (!readable && !ended_.load(std::memory_order_acquire)) return true;
   // Something came in between. If the dispatcher was faster it has woken, or is about to wake, the waiter.
   return !unpark(waiter);
@@ -350,10 +472,11 @@ bool SubscriberState::cancel_notify() {
 
 void SubscriberState::let_go() noexcept {
   let_go_.store(true, std::memory_order_seq_cst);
-  if (inline_call_ == nullptr) return;
-  while (inline_call_->calling.load(std::memory_order_seq_cst)) {
-    if (inline_call_->caller.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
-    inline_call_->calling.wait(true, std::memory_order_acquire);
+  if (!is_inline()) return;
+  InlineCall& call = *rare_->inline_call;
+  while (call.calling.load(std::memory_order_seq_cst)) {
+    if (call.caller.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
+    call.calling.wait(true, std::memory_order_acquire);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "bus/detail/waiter.hpp"
 #include "bus/internal/conflating_queue.hpp"
 #include "bus/internal/drop_log.hpp"
+#include "bus/internal/group_inbox.hpp"
 #include "bus/internal/stream_queue.hpp"
 #include "bus/subscription.hpp"
 
@@ -33,7 +35,14 @@ class SubscriberState {
  public:
   using Callback = std::function<void(const EventRef&)>;
 
-  SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger);
+  /// Where a member of a callback group would rather get its events than from a queue of its own. Not used when the
+  /// subscription needs one: it takes every event, displaces, bounds bytes, joins late, or gives credit.
+  struct Inbox {
+    GroupInbox* inbox = nullptr;
+    InboxMember* member = nullptr;
+  };
+
+  SubscriberState(SubscriptionId id, SubscriptionOptions options, Callback callback, Ledger& ledger, Inbox inbox);
   ~SubscriberState();
   SubscriberState(const SubscriberState&) = delete;
   SubscriberState& operator=(const SubscriberState&) = delete;
@@ -42,7 +51,9 @@ class SubscriberState {
   [[nodiscard]] std::string name() const;
   [[nodiscard]] const Filter& filter() const noexcept { return filter_; }
   [[nodiscard]] Overflow overflow() const noexcept { return overflow_; }
-  [[nodiscard]] bool is_inline() const noexcept { return inline_call_ != nullptr; }
+  /// Null: it has a queue of its own.
+  [[nodiscard]] GroupInbox* inbox() const noexcept { return inbox_; }
+  [[nodiscard]] bool is_inline() const noexcept { return kind_ == Kind::inline_call; }
   /// Gets every event, whole turns at a time.
   [[nodiscard]] bool takes_runs() const noexcept { return takes_runs_; }
   [[nodiscard]] SubscriptionStats stats() const;
@@ -59,6 +70,20 @@ class SubscriberState {
     lost,
   };
   Offer offer(const BusEvent& event, std::vector<EventRef>& displaced);
+  /// Of one with an inbox, what `offer` does when there is room and nothing else to be done; else false, and nothing
+  /// happened.
+  [[nodiscard]] bool push_to_inbox(const BusEvent& event) {
+    const std::uint64_t matched = matched_.load(std::memory_order_relaxed);
+    // What wraps around does not matter to the difference.
+    const auto accepted = static_cast<std::uint32_t>(matched - lagged_.load(std::memory_order_relaxed));
+    if (accepted - received_seen_ >= high_water_.load(std::memory_order_relaxed) && !has_room(accepted)) [[unlikely]]
+      return false;
+    if (losses_ != nullptr) [[unlikely]]
+      settle_gap();
+    matched_.store(matched + 1, std::memory_order_relaxed);
+    inbox_->push_event(event, member());
+    return true;
+  }
   /// For `takes_runs` subscribers.
   StreamQueue::RunTaken offer_run(const EventBlock& block);
   /// Books losses: `gap` of events that matched; `in_band` unless the queue has it at its place already.
@@ -74,7 +99,7 @@ class SubscriberState {
   [[nodiscard]] bool ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
   /// Whoever is parked, to be woken by the caller.
   [[nodiscard]] detail::Waiter* take_parked() noexcept {
-    queue_.prefetch_consumer();
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_consumer();
     __builtin_prefetch(&received_, 1);
     // A read-modify-write on both sides orders this with park(): either it sees our event, or we see that it parked.
     return parked_.exchange(nullptr, std::memory_order_acq_rel);
@@ -83,17 +108,23 @@ class SubscriberState {
   [[nodiscard]] const SlowPolicy& slow_policy() const noexcept;
   [[nodiscard]] const Start& start() const noexcept;
   [[nodiscard]] DropLog& drop_log();
+  /// No more comes: the last entry in its inbox.
+  void end_inbox() { inbox_->push_last(member()); }
   [[nodiscard]] std::uint64_t lagged() const noexcept { return lagged_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t depth() const { return displacing_ ? displacing_->depth() : queue_.depth(); }
-  [[nodiscard]] std::size_t capacity() const noexcept { return queue_.capacity(); }
+  [[nodiscard]] std::uint64_t depth() const;
+  /// 0: inline, no queue.
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t received() const noexcept { return received_.load(std::memory_order_relaxed); }
   /// The producer's half of the books, exact at any moment: every match was taken, seen, or lost.
   [[nodiscard]] bool producer_balanced() const noexcept;
-  void prefetch() const noexcept {
-    __builtin_prefetch(this, 1);
-    queue_.prefetch_producer();
+  // In this order, each when what the one before asked for is likely to be there.
+  void prefetch() const noexcept { __builtin_prefetch(&matched_, 1); }
+  void prefetch_queue() const noexcept {
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_producer();
   }
-  void prefetch_place() const noexcept { queue_.prefetch_place(); }
+  void prefetch_place() const noexcept {
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_place();
+  }
 
   // Consumer side.
 
@@ -106,6 +137,12 @@ class SubscriberState {
   bool unpark(detail::Waiter* waiter);
   bool notify_when_ready(std::function<void()> wake);
   bool cancel_notify();
+  // Of one with an inbox, when the group's worker comes to an entry of it.
+  void receive_of_inbox(const BusEvent& event) noexcept { book_received(1, event.sequence()); }
+  /// At an entry that says there is a loss: the gap, unless events have followed it.
+  std::optional<Gap> look_for_gap();
+  [[nodiscard]] std::optional<Closed> closed() const noexcept;
+  void prefetch_received() const noexcept { __builtin_prefetch(&received_, 1); }
 
   // Any thread.
 
@@ -114,25 +151,58 @@ class SubscriberState {
   [[nodiscard]] bool is_let_go() const noexcept { return let_go_.load(std::memory_order_acquire); }
 
  private:
+  enum class Kind : std::uint8_t {
+    stream,
+    /// Policies that displace: a ConflatingQueue instead of the StreamQueue.
+    displacing,
+    inline_call,
+    /// What comes goes to the inbox of a callback group.
+    inbox,
+  };
   struct Rare;
   struct InlineCall;
   class Sleeper;
   class FunctionWaiter;
   struct Receiver;
+  struct Losses;
 
+  [[nodiscard]] InboxMember& member() const noexcept {
+    return static_cast<InboxMember&>(*parked_.load(std::memory_order_relaxed));
+  }
+  /// When the most that were ever queued may be there, of which the capacity is the limit.
+  bool has_room(std::uint32_t accepted) noexcept {
+    // Acquire pairs with book_received: what was received is out of the way.
+    received_seen_ = static_cast<std::uint32_t>(received_.load(std::memory_order_acquire));
+    const std::uint32_t depth = accepted - received_seen_;
+    if (depth >= capacity_) return false;
+    if (depth >= high_water_.load(std::memory_order_relaxed)) high_water_.store(depth + 1, std::memory_order_relaxed);
+    return true;
+  }
+  void open_gap(const Gap& gap);
+  void settle_gap();
+  Losses& losses();
   Offer call_inline(const BusEvent& event);
+  [[nodiscard]] ConflatingQueue& displacing() const noexcept;
+  /// Made with the first event: most of ten thousand subscriptions are idle. The dispatcher's.
+  [[nodiscard]] StreamQueue& made_queue();
   Lent next_lent(std::size_t limit);
+  Received next_received();
   bool park_as(detail::Waiter* waiter, detail::Waiter* function);
-  void book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept;
+  void book_received(std::uint64_t count, std::uint64_t last_sequence) noexcept {
+    // One writer. Release pairs with has_room and depth.
+    received_.store(received_.load(std::memory_order_relaxed) + count, std::memory_order_release);
+    last_received_.store(last_sequence, std::memory_order_relaxed);
+  }
 
-  // The dispatcher's cache line.
+  // Written by the dispatcher.
   const SubscriptionId id_;
+  /// With an inbox its member, always.
   std::atomic<detail::Waiter*> parked_{nullptr};
   std::atomic<std::uint64_t> matched_{0};
-  const std::unique_ptr<InlineCall> inline_call_;
-  /// Instead of `queue_`, for the policies that displace.
-  const std::unique_ptr<ConflatingQueue> displacing_;
-  std::unique_ptr<DropLog> drop_log_;
+  std::atomic<std::uint64_t> lagged_{0};
+  /// Owned.
+  std::atomic<StreamQueue*> queue_{nullptr};
+  GroupInbox* const inbox_;
 
  public:
   /// The dispatcher's.
@@ -142,27 +212,31 @@ class SubscriberState {
   bool wants_dead_letters = false;
 
  private:
-  const Overflow overflow_;
-  const WaitStrategy wait_;
-  const OnThrow on_throw_;
-  const bool takes_runs_;
-  CloseReason close_reason_ = CloseReason::unsubscribed;  // written before ended_
   std::atomic<bool> ended_{false};
+  CloseReason close_reason_ = CloseReason::unsubscribed;  // written before ended_
+  const std::uint32_t capacity_;
+  // With an inbox: the low bits of what the receiver was last seen to have received, and the most that were queued.
+  std::uint32_t received_seen_ = 0;
+  std::atomic<std::uint32_t> high_water_{0};
   std::atomic<bool> let_go_{false};
+  const Kind kind_ : 4;
+  const Overflow overflow_ : 4;
+  const WaitStrategy wait_ : 4;
+  const OnThrow on_throw_ : 2;
+  const bool takes_runs_ : 1;
 
-  StreamQueue queue_;
+  // Seldom looked at. It keeps apart what the two sides write.
+  std::unique_ptr<Losses> losses_;
+  const Filter filter_;
+  /// What most subscriptions do without.
+  const std::unique_ptr<Rare> rare_;
+  Ledger& ledger_;
+  std::unique_ptr<Receiver> receiver_;
 
   // Written by the receiver, or the dispatcher for an inline subscription.
   std::atomic<std::uint64_t> received_{0};
   std::atomic<std::uint64_t> last_received_{0};
-  std::unique_ptr<Receiver> receiver_;
-  // Written by the dispatcher, seldom.
-  std::atomic<std::uint64_t> lagged_{0};
-  const Filter filter_;
-  /// Options that most subscriptions leave alone.
-  const std::unique_ptr<Rare> rare_;
-  Ledger& ledger_;
 };
-static_assert(sizeof(SubscriberState) == 256, "10,000 idle subscriptions are to be cheap");
+static_assert(sizeof(SubscriberState) <= 136, "10,000 idle subscriptions are to be cheap");
 
 }  // namespace sharingbus::internal

@@ -118,6 +118,13 @@ ScrollIdBinder::~ScrollIdBinder() = default;
 
 void ScrollIdBinder::on_event(StagedEvent& event) {
   Routing& routing = event.routing();
+  const BusEvent& seen = event.event();
+  const bool bindable = !routing.scroll_id && routing.connector_id && routing.native_session_id;
+  if (bindable || seen.is<SessionRegistered>() || seen.is<SessionClosed>()) bind(event);
+}
+
+void ScrollIdBinder::bind(StagedEvent& event) {
+  Routing& routing = event.routing();
   if (const auto* registered = event.event().get_if<SessionRegistered>()) {
     if (const auto scroll_id = parse_uuid(registered->scroll_id)) {
       table_->bind(registered->connector_id, registered->session_id, *scroll_id);

@@ -61,6 +61,8 @@ class ScrollIdBinder final : public Stage {
 
  private:
   class Table;
+  void bind(StagedEvent& event);
+
   const LogSink log_;
   const std::unique_ptr<Table> table_;
 };

@@ -213,6 +213,133 @@ TEST_F(CallbackGroupTest, BusyMember_DoesNotStarveTheOthers) {
   EXPECT_NE(order.back(), 2);
 }
 
+// Members with a filter get event by event, from one inbox for the whole group; all else is as with a queue of their
+// own.
+class GroupInboxTest : public CallbackGroupTest {
+ protected:
+  static SubscriptionOptions filtered(std::size_t capacity, Overflow overflow = Overflow::drop_newest) {
+    auto options = with_overflow(overflow, capacity, "filtered");
+    options.filter = Filter::kind(EventKind::custom);
+    return options;
+  }
+};
+
+TEST_F(GroupInboxTest, Gaps_StandAtTheirPlace) {
+  StreamText stream;
+  StreamText neighbour;
+  auto sut = group_.subscribe(filtered(2), [&](const Received& next) {
+    stream.add(next);
+    // There is room for one of them, behind the gap.
+    if (next.event() != nullptr && value_of(next) == 1) publish_notes(bus_, 4, 5);
+  });
+  auto other = group_.subscribe(filtered(10), [&](const Received& next) { neighbour.add(next); });
+  publish_notes(bus_, 1, 3);
+  run();
+  EXPECT_EQ(stream.text(), "1 2 gap3-3(1) 4 gap5-5(1)");
+  publish_notes(bus_, 6, 9);
+  run();
+  EXPECT_EQ(stream.text(), "1 2 gap3-3(1) 4 gap5-5(1) 6 7 gap8-9(2)");
+  bus_.close();
+  run();
+  EXPECT_EQ(stream.text(), "1 2 gap3-3(1) 4 gap5-5(1) 6 7 gap8-9(2) end:bus_closed");
+  EXPECT_EQ(neighbour.text(), "1 2 3 4 5 6 7 8 9 end:bus_closed");
+  EXPECT_EQ(sut.stats().lagged, 4u);
+  EXPECT_EQ(sut.stats().high_water, 2u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(GroupInboxTest, CloseSubscriber_EndsAfterTheGap) {
+  StreamText stream;
+  auto sut = group_.subscribe(filtered(2, Overflow::close_subscriber), [&](const Received& next) { stream.add(next); });
+  publish_notes(bus_, 1, 5);
+  EXPECT_EQ(sut.stats().queued, 2u);
+  run();
+  EXPECT_EQ(stream.text(), "1 2 gap3-3(1) end:overflowed");
+  EXPECT_TRUE(sut.stats().closed);
+  bus_.publish(note(6));
+  EXPECT_EQ(bus_.subscriber_count(), 0u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(GroupInboxTest, Unsubscribed_GetsWhatWasQueuedAndTheEnd) {
+  StreamText stream;
+  auto sut = group_.subscribe(filtered(5), [&](const Received& next) { stream.add(next); });
+  publish_notes(bus_, 1, 2);
+  bus_.unsubscribe(sut.id());
+  bus_.publish(note(3));
+  run();
+  EXPECT_EQ(stream.text(), "1 2 end:unsubscribed");
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(GroupInboxTest, LetGoWithEventsQueued_DiscardsThemAndLetsGoOfTheCallback) {
+  const auto held = std::make_shared<int>(0);
+  int calls = 0;
+  auto sut = group_.subscribe(filtered(5), [&calls, held](const Received&) { ++calls; });
+  publish_notes(bus_, 1, 7);
+  sut = {};
+  EXPECT_EQ(held.use_count(), 1);
+  bus_.publish(note(8));
+  EXPECT_EQ(bus_.subscriber_count(), 0u);
+  EXPECT_EQ(bus_.snapshot().retired.discarded, 5u);
+  EXPECT_EQ(bus_.snapshot().retired.lagged, 2u);
+  run();
+  EXPECT_EQ(calls, 0);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+// An executor needs to live as long as the subscriptions on it, not as long as the bus that collects them later.
+TEST_F(GroupInboxTest, ContextIsGoneAfterItsSubscriptions_BusGoesOn) {
+  {
+    asio::io_context brief;
+    CallbackGroup group(bus_, brief.get_executor());
+    auto one = group.subscribe(filtered(5), [](const Received&) {});
+    auto two = group.subscribe(filtered(5), [](const Received&) {});
+    publish_notes(bus_, 1, 2);
+    brief.poll();
+  }
+  publish_notes(bus_, 3, 4);
+  EXPECT_EQ(bus_.subscriber_count(), 0u);
+  EXPECT_EQ(bus_.snapshot().retired.received, 4u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+// Its job is thrown away with the context; the subscription stays, and lags.
+TEST_F(GroupInboxTest, ContextIsGoneBeforeItsSubscription_OnlyItIsNotCalledAnyMore) {
+  StreamText other;
+  int calls = 0;
+  auto brief = std::make_unique<asio::io_context>();
+  auto sut = subscribe_on(bus_, brief->get_executor(), filtered(3), [&](const Received&) { ++calls; });
+  auto neighbour = group_.subscribe(filtered(10), [&](const Received& next) { other.add(next); });
+  bus_.publish(note(1));
+  brief.reset();
+  publish_notes(bus_, 2, 5);
+  run();
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(other.text(), "1 2 3 4 5");
+  EXPECT_EQ(sut.stats().lagged, 2u);
+  EXPECT_EQ(sut.stats().queued, 3u);
+  EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST_F(GroupInboxTest, SlowSubscriber_IsNamedAndRecovers) {
+  auto options = filtered(2);
+  options.slow.lost = 1;
+  auto notices = bus_.subscribe(Filter::type<SubscriberLagging>() || Filter::type<SubscriberRecovered>());
+  StreamText stream;
+  auto sut = group_.subscribe(std::move(options), [&](const Received& next) { stream.add(next); });
+  publish_notes(bus_, 1, 3);
+  Received next = notices.try_receive();
+  ASSERT_NE(next.get_if<SubscriberLagging>(), nullptr);
+  EXPECT_EQ(next.get_if<SubscriberLagging>()->subscription, sut.id());
+  run();
+  bus_.publish(note(4));
+  next = notices.try_receive();
+  EXPECT_NE(next.get_if<SubscriberRecovered>(), nullptr);
+  run();
+  EXPECT_EQ(stream.text(), "1 2 gap3-3(1) 4");
+}
+
 TEST_F(CallbackGroupTest, Idle_DoesNotKeepTheContextRunning) {
   const Watchdog watchdog("CallbackGroup.Idle");
   auto sut = group_.subscribe(named("idle"), [](const Received&) {});

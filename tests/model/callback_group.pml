@@ -1,25 +1,33 @@
-/* Callbacks on an executor: bus/async_callback_group.cpp, with park and unpark of bus/internal/subscriber_state.cpp.
+/* Callbacks on an executor: bus/async_callback_group.cpp, with park and unpark of bus/internal/subscriber_state.cpp and
+ * bus/internal/group_inbox.hpp.
  *
  * In the model              In the C++
- *   dispatcher              offers events, then Fanout::wake_touched: take_parked, a chain, Worker::wake
- *   WAKE, ADD               Worker::wake, add: the chain ready_ through Waiter::next, then scheduled_, then a job
- *   executor                a thread of the executor: a Job runs Worker::drain, or is thrown away (drop_all) with DROPS
- *   RUN                     Member::run with lend, callback, park and leave; the budget is BUDGET events
- *   STOP, FINISH            Member::stop, finish
- *   user                    CallbackGroup::subscribe (start), drops the group, stops both members and lets them go
+ *   dispatcher              offers events, then Fanout::finish_turn: take_parked, a chain, Worker::wake; Worker::publish
+ *   WAKE, ADD, SHOW         Worker::wake, add: the chain ready_ through Waiter::next; publish, show: the inbox
+ *   SCHEDULE, DISCARD       Worker::go, schedule, discard: scheduled_, then a job, or what came is thrown away
+ *   executor                a thread of the executor: a Job runs Worker::drain, or is thrown away (dropped) with DROPS
+ *   TURN_TO, TELL           Worker::turn_to, tell_stoppers: at_work_, stoppers_, moved_on_ with the mutex `ends`
+ *   RUN                     Member::run with lend, callback, and park; the budget is BUDGET events
+ *   TAKE                    Worker::take, Member::take: one entry of the inbox
+ *   STOP, FINISH            Member::stop with Worker::wait_for_end_of; finish
+ *   user                    CallbackGroup::subscribe (begin), drops the group, stops both members and lets them go
  *   INSIDE                  a callback stops its own member (1), or the other one of its worker (2)
  *   refs, kept, group_refs  the use counts of a Member and of the Worker; kept_
  *
- * Each load, store or read-modify-write of state_, parked_, ready_ and scheduled_ is a step, sequentially consistent. In
- * the C++ ready_ and scheduled_ are seq_cst; state_ is changed by read-modify-write with acq_rel only; parked_ see
- * subscriber_queue.pml; `kept` and `next` are plain, and asserted to have one owner. What a queue holds is a counter.
+ * The first INBOXES members get their events by the inbox, the others are parked at a queue of their own. Each load,
+ * store or read-modify-write of parked_, ready_, scheduled_, the inbox's written_, stopped_, at_work_ and stoppers_ is a
+ * step, sequentially consistent. In the C++ ready_, scheduled_ and written_ are seq_cst; the asymmetric fences stand
+ * between the stores and loads of stopped_, at_work_ and stoppers_; parked_ see subscriber_queue.pml; `kept` and `next`
+ * are plain, and asserted to have one owner. What a queue holds is a counter. Gaps, looks and backlogs are left out:
+ * they are entries like events, and the worker's own.
  *
- * Asserted: a member is run by one thread at a time and received from by one thread at a time; no callback begins after
- * stop() returned (or, from inside, after the callback that called it); no member, worker or subscription is touched
- * after it was destroyed; `kept` is let go of exactly once, so when nobody can move, every member that was let go and
- * the worker are gone; stop() returns; no member sleeps with something to receive; nothing waits in ready_.
+ * Asserted: one thread at a time is the consumer; a member is received from by one thread at a time; no callback begins
+ * after stop() returned (or, from inside, after the callback that called it); no member, worker or subscription is
+ * touched after it was destroyed; `kept` is let go of exactly once, so when nobody can move, every member that was let
+ * go and the worker are gone; stop() returns; no member sleeps with something to receive; nothing waits in ready_ or in
+ * the inbox.
  *
- * ONCE_… is what the C++ once did: see the runner.
+ * ONCE_…: what the C++ once did: see the runner.
  */
 #ifndef EVENTS
 #define EVENTS 2
@@ -33,15 +41,14 @@
 #ifndef INSIDE
 #define INSIDE 0
 #endif
+#ifndef INBOXES
+#define INBOXES 1
+#endif
 #define MEMBERS 2
 #define NONE 255
-#define STOPPED 3
-#define STOPPING 2
-#define RUNNING 1
-#define IDLE 0
+#define EVENT 0
+#define LAST 1
 
-byte state[MEMBERS];
-byte runner[MEMBERS] = NONE;
 bit kept[MEMBERS];
 byte refs[MEMBERS] = 1; /* the user's handle */
 byte next[MEMBERS];
@@ -49,25 +56,36 @@ bit parked[MEMBERS], ended[MEMBERS];
 byte available[MEMBERS];
 bit has_subscription[MEMBERS] = 1;
 byte users[MEMBERS]; /* calls into the subscription's consumer side that are on their way */
-bit waiting[MEMBERS]; /* in stop(), asleep on state_ */
+bit stopped[MEMBERS], finished[MEMBERS];
 
 bit handle[MEMBERS];  /* the user has it */
 
 byte ready; /* 0, or member + 1 */
+byte inbox[8]; /* 2 * member + EVENT or LAST */
+byte pushed, written, read_at;
+bit in_table[MEMBERS] = 1;
 bit scheduled;
 byte jobs;
+byte members = MEMBERS;
+byte at_work; /* 0, or member + 1 */
+byte runner = NONE;
+byte stoppers;
+bit ends;   /* the mutex */
+bit asleep; /* on moved_on_; only the user ever is */
 byte worker_refs = 1 + MEMBERS; /* the group and the members; jobs come on top */
 
 /* Ghosts. */
 bit gone[MEMBERS], worker_gone, context_gone, calling[MEMBERS], stop_returned[MEMBERS], stopped_inside[MEMBERS];
 bit dropped;
+byte consumers;
 
 #define ALIVE(m) assert(!gone[m])
+#define HAS_INBOX(m) (m < INBOXES)
 
 inline RELEASE_WORKER() {
   worker_refs--;
   if
-  :: worker_refs == 0 -> assert(!worker_gone && ready == 0); worker_gone = 1
+  :: worker_refs == 0 -> assert(!worker_gone && ready == 0 && read_at == pushed); worker_gone = 1
   :: else
   fi
 }
@@ -100,29 +118,60 @@ inline ADD(first, last) {
   }
 }
 
-inline SCHEDULE() {
+#define IDLE(at) (ready == 0 && written == at)
+
+inline FORGET(m) { assert(kept[m]); kept[m] = 0; RELEASE(m) }
+
+/* discard(): sets threw when nobody is to be run. The consumer's. */
+inline DISCARD() {
+  end = written;
   if
-  :: atomic { !scheduled -> scheduled = 1 };
-    atomic { assert(!worker_gone); POST() }
-  :: scheduled
-  fi
+  :: dropped ->
+    atomic { dropped_chain = ready; ready = 0 };
+    do
+    :: atomic { dropped_chain != 0 ->
+        dropped_one = dropped_chain - 1;
+        ALIVE(dropped_one);
+        dropped_chain = next[dropped_one];
+        FORGET(dropped_one)
+      }
+    :: dropped_chain == 0 -> break
+    od;
+    threw = 1
+  :: !dropped ->
+    threw = (members == 0 && ready == 0)
+  fi;
+  do
+  :: atomic { threw && read_at != end ->
+      dropped_one = inbox[read_at];
+      read_at++;
+      if
+      :: dropped_one % 2 == LAST -> dropped_one = dropped_one / 2; FORGET(dropped_one)
+      :: else ->
+        /* Nobody who is there loses an event. */
+        assert(dropped || stopped[dropped_one / 2])
+      fi;
+      dropped_one = 0
+    }
+  :: !threw || read_at == end -> break
+  od
 }
 
-/* The executor's context is gone: nobody will be run any more. */
-inline DROP_ALL() {
-  atomic { dropped_chain = ready; ready = 0 };
+inline SCHEDULE() {
   do
-  :: atomic { dropped_chain != 0 ->
-      dropped_one = dropped_chain - 1;
-      ALIVE(dropped_one);
-      dropped_chain = next[dropped_one];
-      assert(kept[dropped_one]);
-      kept[dropped_one] = 0;
-      RELEASE(dropped_one)
-    }
-  :: dropped_chain == 0 -> break
+  :: scheduled -> break
+  :: atomic { !scheduled -> scheduled = 1; assert(consumers == 0); consumers = 1 };
+    DISCARD();
+    if
+    :: !threw -> atomic { assert(!worker_gone); consumers = 0; POST(); break }
+    :: else -> atomic { threw = 0; at = read_at; consumers = 0; scheduled = 0 }
+    fi;
+    if
+    :: IDLE(at) -> break
+    :: !IDLE(at)
+    fi
   od;
-  dropped_one = 0
+  atomic { end = 0; at = 0 }
 }
 
 inline WAKE(first, last) {
@@ -133,16 +182,41 @@ inline WAKE(first, last) {
 #else
   atomic { assert(!worker_gone); worker_refs++ }
   ADD(first, last);
-#if defined(DROPS) && !defined(ONCE_DROP)
-  if
-  :: dropped -> DROP_ALL()
-  :: !dropped -> SCHEDULE()
-  fi;
+  SCHEDULE();
+  atomic { RELEASE_WORKER() }
+#endif
+}
+
+inline SHOW() {
+  atomic { assert(!worker_gone); worker_refs++ }
+  written = pushed;
+#ifdef M_SHOW_NO_WAKE
+  skip;
 #else
   SCHEDULE();
 #endif
   atomic { RELEASE_WORKER() }
+}
+
+/* tell_stoppers */
+inline TELL() {
+#ifndef M_TELL_NO_LOCK
+  atomic { !ends -> ends = 1 };
+  ends = 0;
 #endif
+#ifndef M_NO_NOTIFY
+  asleep = 0
+#else
+  skip
+#endif
+}
+
+inline TURN_TO(who) {
+  at_work = who;
+  if
+  :: stoppers != 0 -> TELL()
+  :: stoppers == 0
+  fi
 }
 
 /* --- Member --- */
@@ -168,12 +242,24 @@ inline SUBSCRIPTION_PARK(m) {
 #endif
 }
 
+/* Under the mutex, so one step. */
 inline FINISH(m) {
-  if
-  :: atomic { parked[m] -> parked[m] = 0; assert(kept[m]); kept[m] = 0; got = 1 }
-  :: atomic { !parked[m] -> got = 0 }
-  fi;
-  atomic { assert(has_subscription[m] && users[m] == 0); has_subscription[m] = 0 }
+  atomic {
+    !ends ->
+    ALIVE(m);
+    if
+    :: !finished[m] ->
+      finished[m] = 1;
+      assert(has_subscription[m] && users[m] == 0);
+      has_subscription[m] = 0;
+      members--;
+      if
+      :: parked[m] -> parked[m] = 0; FORGET(m)
+      :: else
+      fi
+    :: else
+    fi
+  }
 }
 
 /* Member::park: ok when it sleeps, and then kept has what keep had. */
@@ -188,28 +274,34 @@ inline MEMBER_PARK(m) {
 
 inline STOP(m) {
   ALIVE(m);
-  do
-  :: atomic { state[m] == STOPPED || state[m] == STOPPING -> break }
-  :: atomic { state[m] == RUNNING -> state[m] = STOPPING; break }
-  :: atomic { state[m] == IDLE -> state[m] = STOPPED };
-    FINISH(m);
-    if
-    :: got -> atomic { got = 0; RELEASE(m) }
-    :: else
-    fi;
-    break
-  od;
+  stopped[m] = 1;
+  stoppers++;
+  over = 1;
   if
-  :: runner[m] == _pid
-  :: runner[m] != _pid ->
+  :: at_work == m + 1 ->
+    if
+    :: runner == _pid -> over = 0
+    :: runner != _pid ->
 #ifndef M_STOP_NO_WAIT
-    do
-    :: state[m] == STOPPED -> break
-    :: atomic { state[m] != STOPPED -> waiting[m] = 1 };
-      !waiting[m]
-    od;
+      atomic { !ends -> ends = 1 };
+      do
+      :: at_work != m + 1 -> break
+      :: at_work == m + 1 ->
+        atomic { assert(!asleep); ends = 0; asleep = 1 };
+        !asleep;
+        atomic { !ends -> ends = 1 }
+      od;
+      ends = 0
+#else
+      skip
 #endif
-    stop_returned[m] = 1
+    fi
+  :: at_work != m + 1
+  fi;
+  stoppers--;
+  if
+  :: over -> FINISH(m); atomic { over = 0; stop_returned[m] = 1 }
+  :: !over
   fi
 }
 
@@ -235,20 +327,19 @@ inline CALL(m) {
   }
 }
 
-/* True in `again`: there is more to do. Afterwards the member may be gone. */
+/* Of one that is parked. True in `again`: there is more to do. Afterwards the member may be gone. */
 inline RUN(m) {
   again = 0;
   atomic { ALIVE(m); assert(kept[m]); kept[m] = 0; keep = 1 }
   if
-  :: atomic { state[m] != IDLE -> skip }
-  :: atomic { state[m] == IDLE -> state[m] = RUNNING };
-    runner[m] = _pid;
+  :: stopped[m] -> skip
+  :: !stopped[m] ->
     budget = BUDGET;
     closed = 0;
     nothing = 0;
     do
-    :: atomic { budget == 0 || closed || state[m] == STOPPING -> break }
-    :: atomic { budget != 0 && !closed && state[m] != STOPPING ->
+    :: atomic { budget == 0 || closed || stopped[m] -> break }
+    :: atomic { budget != 0 && !closed && !stopped[m] ->
         assert(has_subscription[m] && users[m] == 0);
         users[m]++
       };
@@ -260,41 +351,18 @@ inline RUN(m) {
       :: atomic { available[m] == 0 && !ended[m] -> nothing = 1; users[m]--; break }
       fi
     od;
-    ok = 0;
     if
-    :: atomic { closed || state[m] == STOPPING -> again = 0 }
-    :: atomic { !closed && state[m] != STOPPING -> again = 1 };
+    :: atomic { closed || stopped[m] -> skip };
+      FINISH(m)
+    :: atomic { !closed && !stopped[m] -> ok = 0 };
       if
-      :: nothing -> MEMBER_PARK(m); again = !ok
+      :: nothing -> MEMBER_PARK(m)
       :: else
+      fi;
+      if
+      :: ok
+      :: else -> atomic { assert(!kept[m]); kept[m] = keep; keep = 0; again = 1 }
       fi
-    fi;
-    /* leave */
-    runner[m] = NONE;
-    if
-    :: atomic { !closed && state[m] == RUNNING -> state[m] = IDLE }
-    :: atomic { closed && state[m] == RUNNING -> state[m] = STOPPED; got = 1 }
-    :: atomic { state[m] == STOPPING -> got = 1 }
-    fi;
-    if
-    :: got ->
-      got = 0;
-      FINISH(m);
-      atomic { assert(!(keep && got)); keep = keep + got; got = 0 }
-#ifdef M_LEAVE_NO_STORE
-      skip;
-#else
-      atomic { ALIVE(m); state[m] = STOPPED };
-#endif
-#ifndef M_NO_NOTIFY
-      waiting[m] = 0;
-#endif
-      again = 0
-    :: else
-    fi;
-    if
-    :: again -> atomic { assert(!kept[m]); kept[m] = keep; keep = 0 }
-    :: else
     fi;
     atomic { closed = 0; nothing = 0; ok = 0; budget = 0 }
   fi;
@@ -304,27 +372,64 @@ inline RUN(m) {
   fi
 }
 
+/* An entry of the inbox: m, and closed for the last one. */
+inline TAKE(m) {
+#ifdef M_LOOK_EARLY
+  ok = stopped[m];
+  TURN_TO(m + 1);
+#else
+  TURN_TO(m + 1);
+  ok = stopped[m];
+#endif
+  if
+  :: ok
+  :: !ok ->
+    atomic { ALIVE(m); assert(kept[m] && users[m] == 0) }
+    if
+    :: !closed || ended[m] -> CALL(m)
+    :: else
+    fi;
+    if
+    :: closed -> stopped[m] = 1
+    :: else
+    fi;
+    if
+    :: stopped[m] -> FINISH(m)
+    :: !stopped[m]
+    fi
+  fi;
+  ok = 0;
+  if
+  :: closed -> TURN_TO(0); atomic { FORGET(m) }
+  :: else
+  fi
+}
+
 /* --- who does it --- */
 
 proctype executor() {
-  byte chain, m, first, last, budget, x, got;
-#ifdef DROPS
-  byte dropped_chain, dropped_one;
-#endif
-  bit keep, again, ok, nothing, closed;
+  byte chain, m, first, last, budget, x;
+  byte end, at, dropped_chain, dropped_one;
+  bit keep, again, ok, nothing, closed, threw, over;
 end_executor:
   do
 #ifdef DROPS
-  :: atomic { jobs > 0 && !context_gone -> jobs--; context_gone = 1 };
+  :: atomic { jobs > 0 && !context_gone -> jobs--; context_gone = 1; assert(consumers == 0); consumers = 1 };
     dropped = 1;
-    DROP_ALL();
-    atomic { RELEASE_WORKER() }
+    DISCARD();
+    atomic { threw = 0; at = read_at; consumers = 0; scheduled = 0 };
+    if
+    :: IDLE(at)
+    :: !IDLE(at) -> SCHEDULE()
+    fi;
+    atomic { end = 0; at = 0; RELEASE_WORKER() }
 #endif
-  :: atomic { jobs > 0 && !context_gone -> jobs-- };
+  :: atomic { jobs > 0 && !context_gone -> jobs--; assert(consumers == 0); consumers = 1; runner = _pid };
     atomic { chain = ready; ready = 0 };
     do
     :: chain != 0 ->
       atomic { m = chain - 1; ALIVE(m); chain = next[m] };
+      TURN_TO(m + 1);
       RUN(m);
       if
       :: again ->
@@ -347,18 +452,27 @@ end_executor:
     :: first != 0 -> ADD(first, last); first = 0; last = 0
     :: else
     fi;
+    end = written;
+    do
+    :: atomic { read_at != end -> m = inbox[read_at] / 2; closed = inbox[read_at] % 2; read_at++ };
+      TAKE(m);
+      atomic { closed = 0; m = 0 }
+    :: read_at == end -> break
+    od;
+    TURN_TO(0);
+    atomic { runner = NONE; at = read_at };
     if
-    :: atomic { ready != 0 -> POST() }
-    :: ready == 0 ->
-      scheduled = 0;
+    :: atomic { !IDLE(at) -> consumers = 0; POST() }
+    :: IDLE(at) ->
+      atomic { consumers = 0; scheduled = 0 };
 #ifndef M_DRAIN_NO_LOOK
       if
-      :: ready != 0 -> SCHEDULE()
-      :: ready == 0
+      :: !IDLE(at) -> SCHEDULE()
+      :: IDLE(at)
       fi
 #endif
     fi;
-    atomic { RELEASE_WORKER() }
+    atomic { end = 0; at = 0; RELEASE_WORKER() }
   od
 }
 
@@ -380,56 +494,91 @@ inline TAKE_AND_CHAIN(m) {
   }
 }
 
-proctype dispatcher() {
-  byte events = EVENTS, first, last;
-#ifdef DROPS
-  byte dropped_chain, dropped_one;
-#endif
-  bit touched[MEMBERS];
-  do
-  :: events > 0 ->
-    atomic {
-      if
-      :: available[0]++; touched[0] = 1
-      :: available[1]++; touched[1] = 1
-      :: available[0]++; available[1]++; touched[0] = 1; touched[1] = 1
-      fi;
-      events--
-    }
-    TAKE_AND_CHAIN(0);
-    TAKE_AND_CHAIN(1);
-    if
-    :: first != 0 -> WAKE(first, last); first = 0; last = 0
-    :: else
-    fi
-  :: else -> break
-  od;
-#ifdef CLOSES
-  ended[0] = 1;
-  ended[1] = 1;
-  touched[0] = 1;
-  touched[1] = 1;
+inline OFFER(m) {
+  if
+  :: HAS_INBOX(m) && in_table[m] -> inbox[pushed] = 2 * m + EVENT; pushed++
+  :: HAS_INBOX(m) && !in_table[m]
+  :: else -> available[m]++; touched[m] = 1
+  fi
+}
+
+inline REMOVE(m) {
+  if
+  :: HAS_INBOX(m) && in_table[m] -> inbox[pushed] = 2 * m + LAST; pushed++; in_table[m] = 0
+  :: else
+  fi
+}
+
+inline FINISH_TURN() {
   TAKE_AND_CHAIN(0);
   TAKE_AND_CHAIN(1);
   if
   :: first != 0 -> WAKE(first, last); first = 0; last = 0
   :: else
+  fi;
+  if
+  :: pushed != written -> SHOW()
+  :: else
   fi
+}
+
+proctype dispatcher() {
+  byte events = EVENTS, first, last;
+  byte end, at, dropped_chain, dropped_one;
+  bit touched[MEMBERS];
+  bit threw;
+  do
+  :: events > 0 ->
+    atomic {
+      if
+      :: true -> OFFER(0)
+      :: true -> OFFER(1)
+      :: true -> OFFER(0); OFFER(1)
+      fi;
+      events--
+    }
+    FINISH_TURN()
+  :: else -> break
+  od;
+#ifdef CLOSES
+  atomic {
+    ended[0] = 1;
+    ended[1] = 1;
+    touched[0] = !HAS_INBOX(0);
+    touched[1] = !HAS_INBOX(1);
+    REMOVE(0);
+    REMOVE(1)
+  }
+  FINISH_TURN();
 #endif
+  /* Collects those whose handle is gone. */
+end_dispatcher:
+  do
+  :: atomic { HAS_INBOX(0) && in_table[0] && !has_subscription[0] -> REMOVE(0) };
+    FINISH_TURN()
+  :: atomic { HAS_INBOX(1) && in_table[1] && !has_subscription[1] -> REMOVE(1) };
+    FINISH_TURN()
+  od
 }
 
 inline START(m) {
 #ifdef ONCE_START
   atomic { refs[m]++; assert(!kept[m]); kept[m] = 1 }
-  SUBSCRIPTION_PARK(m);
   if
-  :: ok
+  :: HAS_INBOX(m)
   :: else ->
-    WAKE(m + 1, m + 1)
+    SUBSCRIPTION_PARK(m);
+    if
+    :: ok
+    :: else ->
+      WAKE(m + 1, m + 1)
+    fi
   fi
 #else
-  atomic { refs[m]++; kept[m] = 1 }
-  WAKE(m + 1, m + 1)
+  if
+  :: HAS_INBOX(m)
+  :: else -> WAKE(m + 1, m + 1)
+  fi
 #endif
 }
 
@@ -443,10 +592,12 @@ inline STOP_AND_LET_GO(m) {
 }
 
 active proctype user() {
-  byte got, i;
-  bit ok;
-#ifdef DROPS
-  byte dropped_chain, dropped_one;
+  byte i;
+  byte end, at, dropped_chain, dropped_one;
+  bit ok, threw, over;
+  /* A member is kept before events may come for it. */
+#ifndef ONCE_START
+  atomic { refs[0]++; kept[0] = 1; refs[1]++; kept[1] = 1 }
 #endif
   atomic {
     run dispatcher();
@@ -466,11 +617,11 @@ active proctype user() {
   STOP_AND_LET_GO(1);
   timeout;
 #ifndef DROPS
-  assert(jobs == 0 && ready == 0 && !scheduled);
+  assert(jobs == 0 && ready == 0 && !scheduled && read_at == written);
 #endif
 #ifdef STAYS
   assert(gone[1] && !gone[0]);
-  assert(state[0] == STOPPED || parked[0] && !READABLE(0))
+  assert(finished[0] || HAS_INBOX(0) || parked[0] && !READABLE(0))
 #else
   assert(gone[0] && gone[1]);
   assert(worker_gone)

@@ -53,7 +53,14 @@ QUICK = {
         "EVENTS=5 POLICY=LATEST_PER_KEY TIMEOUTS=1 EVICTIONS=1",
         "COARSE RECEIVERS=3 EVENTS=3 POLICY1=CLOSE_SUBSCRIBER POLICY2=DROP_OLDEST",
     ],
-    "callback_group": ["CLOSES STAYS", "INSIDE=1 EVENTS=1", "INSIDE=2 EVENTS=1", "DROPS EVENTS=1"],
+    "callback_group": [
+        "CLOSES STAYS",
+        "INSIDE=1 EVENTS=1",
+        "INSIDE=2 EVENTS=1",
+        "INSIDE=2 EVENTS=1 INBOXES=2",
+        "DROPS EVENTS=1",
+        "DROPS EVENTS=1 INBOXES=2 CLOSES",
+    ],
     "inline_callback": ["EVENTS=3", "EVENTS=2 INSIDE"],
 }
 
@@ -88,6 +95,9 @@ FULL = {
         "EXECUTORS=2",
         "EXECUTORS=2 DROPS",
         "EXECUTORS=2 INSIDE=2 EVENTS=1",
+        "INBOXES=0 EVENTS=2 CLOSES",
+        "INBOXES=2 EVENTS=3 CLOSES",
+        "INBOXES=2 EXECUTORS=2 DROPS",
     ],
     "inline_callback": ["EVENTS=6"],
 }
@@ -116,14 +126,15 @@ MUTANTS = {
         "M_TIMEOUT_NO_WAIT EVENTS=4 TIMEOUTS=1",
     ],
     "callback_group": [
-        "M_PARK_NO_LOOK STAYS",
-        "M_STOP_NO_WAIT",
-        "M_NO_NOTIFY",
+        "M_PARK_NO_LOOK STAYS INBOXES=0",
+        "M_STOP_NO_WAIT EVENTS=1",
+        "M_NO_NOTIFY EVENTS=1",
+        "M_TELL_NO_LOCK EVENTS=1",
+        "M_LOOK_EARLY EVENTS=1",
         "M_DRAIN_NO_LOOK",
-        "M_LEAVE_NO_STORE",
-        "ONCE_WAKE",
-        "ONCE_START",
-        "DROPS ONCE_DROP EVENTS=1",
+        "M_SHOW_NO_WAKE EVENTS=1",
+        "ONCE_WAKE INBOXES=0",
+        "ONCE_START INBOXES=0",
     ],
     "inline_callback": ["M_NO_SECOND_LOOK", "M_NO_WAIT"],
 }
