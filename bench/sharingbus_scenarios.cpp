@@ -32,6 +32,7 @@ constexpr Scenario kScenarios[] = {
     {"S4.coop.subs", latency_coop},
     {"S5.subs", late_binding},
     {"S6.subs", memory},
+    {"stuck.subs", one_is_stuck},
     {"S7.pubs", publishers_on_executor},
     {"S7.thread.pubs", publishers_from_threads},
 };

@@ -54,8 +54,11 @@ void register_sessions(SharingBus& bus, const std::vector<IdPair>& pairs) {
   }
 }
 
-Outcome fan_out(const Way& way, std::size_t subscribers, const Load& load, From from, double seconds) {
+/// `stuck`: beside them is one that never reads.
+Outcome fan_out(const Way& way, std::size_t subscribers, const Load& load, From from, double seconds,
+                bool stuck = false) {
   House house(way);
+  const Subscription never_reads = stuck ? house.bus().subscribe_all() : Subscription();
   if (!load.pairs().empty()) register_sessions(house.bus(), load.pairs());
   std::vector<Summing> receivers(subscribers);
   Audience audience(house, way, to_everything(subscribers), receivers);
@@ -69,6 +72,11 @@ Outcome fan_out(const Way& way, std::size_t subscribers, const Load& load, From 
   for (const Summing& r : receivers) {
     require(r.count == outcome.events, "a subscriber's count is wrong");
     require(r.sum == outcome.events * (outcome.events - 1) / 2, "a subscriber's sum is wrong");
+  }
+  if (stuck) {
+    const SubscriptionStats stats = never_reads.stats();
+    require(stats.balanced() && stats.queued == stats.capacity, "the stuck subscriber's books are wrong");
+    require(stats.lagged == outcome.events - stats.queued, "the stuck subscriber's losses are wrong");
   }
   return outcome;
 }
@@ -147,6 +155,28 @@ void selective(const std::string& name) {
   each(name, {16, 256, 1024, 10'000}, {kExecutor, kBatches}, [](const std::string& row, const Way& way, int size) {
     ::bench::rows(row, std::string(way.peer), 1,
                   [&] { return one_of_many(way, static_cast<std::size_t>(size), ::bench::secs()); });
+  });
+}
+
+void one_is_stuck(const std::string& name) {
+  each(name, {16}, {kBatches, kCombining}, [](const std::string& row, const Way& way, int size) {
+    const auto ns_per_event = [&](bool stuck) {
+      const auto others = static_cast<std::size_t>(size - 1);
+      const Outcome outcome = fan_out(way, others, Load(), From::executor, ::bench::secs(), stuck);
+      return outcome.secs * 1e9 / static_cast<double>(outcome.events);
+    };
+    std::vector<double> without;
+    std::vector<double> with;
+    std::vector<double> cost;
+    for (int i = 0; i < ::bench::reps(); ++i) {
+      without.push_back(ns_per_event(false));
+      with.push_back(ns_per_event(true));
+      cost.push_back((with.back() / without.back() - 1) * 100);
+    }
+    const std::string peer(way.peer);
+    ::bench::report(row, peer, "ns_per_event_without", without);
+    ::bench::report(row, peer, "ns_per_event_with", with);
+    ::bench::report(row, peer, "cost_pct", cost);
   });
 }
 

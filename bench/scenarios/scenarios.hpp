@@ -8,6 +8,7 @@ namespace sharingbus::scenarios {
 void fan_out_on_executor(const std::string& name);
 void fan_out_from_thread(const std::string& name);
 void selective(const std::string& name);
+void one_is_stuck(const std::string& name);
 void late_binding(const std::string& name);
 void free_running_thread(const std::string& name);
 void free_running_task(const std::string& name);

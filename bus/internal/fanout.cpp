@@ -160,8 +160,10 @@ void Fanout::lose_rest(SubscriberState& state, const EventBlock& block, std::siz
   const std::span<const EventRef> lost(block.events() + from, end - from);
   state.count_matched(lost.size());
   state.lose({lost.front()->sequence(), lost.back()->sequence(), lost.size()}, true);
-  for (const EventRef& event : lost)
-    tell_of_loss(state, event);
+  if (state.on_drop() || !dead_letter_index_.empty()) {
+    for (const EventRef& event : lost)
+      tell_of_loss(state, event);
+  }
   log_loss(state, lost.size());
   if (!closes) return;
   state.end(CloseReason::overflowed);

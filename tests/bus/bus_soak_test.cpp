@@ -1,5 +1,5 @@
-// Conservation over many events: publishers at full speed, one consumer for every overflow policy and some for filters,
-// and at the end nothing is uncounted. SHARINGBUS_SOAK_EVENTS says how many events (default 10^7).
+// Conservation over many events: publishers at full speed, one consumer for every overflow policy, some for filters and
+// one by callback, and at the end nothing is uncounted. SHARINGBUS_SOAK_EVENTS says how many events (default 10^7).
 #include <atomic>
 #include <chrono>
 #include <cinttypes>
@@ -8,13 +8,16 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <boost/asio/thread_pool.hpp>
 #include <gtest/gtest.h>
 
+#include "bus/async.hpp"
 #include "bus/sharing_bus.hpp"
 #include "tests/bus/stream_text.hpp"
 #include "tests/bus/test_events.hpp"
@@ -27,46 +30,10 @@ using namespace test;
 
 constexpr std::uint64_t kPublishers = 2;
 
-/// Reads to the end by `lend`; adds up and looks that sequences rise.
-class Consumer {
+/// Adds up what one subscription gets, and looks that sequences rise.
+class Sums {
  public:
-  Consumer(Subscription subscription, std::uint64_t matched)
-      : should_match_(matched), subscription_(std::move(subscription)), thread_([this] { run(); }) {}
-  void join() { thread_.join(); }
-
-  void verify_and_print() const {
-    const SubscriptionStats stats = subscription_.stats();
-    const std::uint64_t uncounted = stats.matched - events_ - lost_;
-    std::printf("  %-18s matched %12" PRIu64 "  received %12" PRIu64 "  lost %12" PRIu64 "  high water %8" PRIu64
-                "  uncounted %" PRIu64 "\n",
-                stats.name.c_str(), stats.matched, stats.received, stats.lagged, stats.high_water, uncounted);
-    EXPECT_EQ(uncounted, 0u) << stats.name;
-    EXPECT_EQ(stats.received, events_);
-    EXPECT_EQ(stats.lagged, lost_);
-    EXPECT_EQ(stats.matched, should_match_);
-    EXPECT_EQ(out_of_order_, 0u);
-    EXPECT_TRUE(stats.balanced());
-  }
-  [[nodiscard]] std::uint64_t events() const { return events_; }
-
- private:
-  void run() {
-    for (;;) {
-      Lent lent = subscription_.lend();
-      if (lent.empty()) {
-        // Waits; what comes is taken on its own.
-        const Received next = subscription_.receive();
-        if (next.closed() != nullptr) return;
-        if (next.event() != nullptr) see((*next.event())->sequence());
-        if (next.gap() != nullptr) see(*next.gap());
-        continue;
-      }
-      if (lent.closed() != nullptr) return;
-      for (const EventRef& event : lent.events())
-        see(event->sequence());
-      if (lent.gap() != nullptr) see(*lent.gap());
-    }
-  }
+  void see(const EventRef& event) { see(event->sequence()); }
   void see(std::uint64_t sequence) {
     if (sequence <= last_) ++out_of_order_;
     last_ = sequence;
@@ -77,10 +44,56 @@ class Consumer {
     last_ = gap.last;
     lost_ += gap.count;
   }
+  /// `matched` unless it is not known.
+  void verify_and_print(const SubscriptionStats& stats, std::optional<std::uint64_t> matched) const {
+    const std::uint64_t uncounted = stats.matched - events_ - lost_;
+    std::printf("  %-18s matched %12" PRIu64 "  received %12" PRIu64 "  lost %12" PRIu64 "  high water %8" PRIu64
+                "  uncounted %" PRIu64 "\n",
+                stats.name.c_str(), stats.matched, stats.received, stats.lagged, stats.high_water, uncounted);
+    EXPECT_EQ(uncounted, 0u) << stats.name;
+    EXPECT_EQ(stats.received, events_);
+    EXPECT_EQ(stats.lagged, lost_);
+    EXPECT_EQ(stats.matched, matched.value_or(stats.matched));
+    EXPECT_EQ(out_of_order_, 0u);
+    EXPECT_TRUE(stats.balanced());
+  }
+  [[nodiscard]] std::uint64_t events() const { return events_; }
 
-  const std::uint64_t should_match_;
-  Subscription subscription_;
+ private:
   std::uint64_t events_ = 0, lost_ = 0, last_ = 0, out_of_order_ = 0;
+};
+
+/// Reads to the end by `lend`, on a thread of its own.
+class Consumer {
+ public:
+  Consumer(Subscription subscription, std::optional<std::uint64_t> matched)
+      : should_match_(matched), subscription_(std::move(subscription)), thread_([this] { run(); }) {}
+  void join() { thread_.join(); }
+  void verify_and_print() const { sums_.verify_and_print(subscription_.stats(), should_match_); }
+  [[nodiscard]] std::uint64_t events() const { return sums_.events(); }
+
+ private:
+  void run() {
+    for (;;) {
+      Lent lent = subscription_.lend();
+      if (lent.empty()) {
+        // Waits; what comes is taken on its own.
+        const Received next = subscription_.receive();
+        if (next.closed() != nullptr) return;
+        if (next.event() != nullptr) sums_.see(*next.event());
+        if (next.gap() != nullptr) sums_.see(*next.gap());
+        continue;
+      }
+      if (lent.closed() != nullptr) return;
+      for (const EventRef& event : lent.events())
+        sums_.see(event);
+      if (lent.gap() != nullptr) sums_.see(*lent.gap());
+    }
+  }
+
+  const std::optional<std::uint64_t> should_match_;
+  Subscription subscription_;
+  Sums sums_;
   std::thread thread_;
 };
 
@@ -118,7 +131,7 @@ TEST(BusSoak, ManyEvents_NoneIsUncounted) {
 
   std::atomic<std::uint64_t> told{0};
   std::vector<std::unique_ptr<Consumer>> consumers;
-  const auto consume = [&](SubscriptionOptions consumer, std::uint64_t matched) {
+  const auto consume = [&](SubscriptionOptions consumer, std::optional<std::uint64_t> matched) {
     consumers.push_back(std::make_unique<Consumer>(bus.subscribe(std::move(consumer)), matched));
   };
   consume(named("large", Filter::all(), std::size_t{1} << 16), events);
@@ -132,6 +145,17 @@ TEST(BusSoak, ManyEvents_NoneIsUncounted) {
   latest.filter = Filter::kind(EventKind::request);
   consume(std::move(latest), requests_each * kPublishers);
   consume(named("filtered", Filter::connector_uid(uuid(1)), 4096), requests_each);
+  consume(with_overflow(Overflow::backpressure, 1024, "backpressure"), events);
+  // Goes when it cannot keep up, with books that balance.
+  consume(with_overflow(Overflow::close_subscriber, std::size_t{1} << 16, "close_subscriber"), std::nullopt);
+  boost::asio::thread_pool pool(1);
+  Sums called;
+  CallbackSubscription callback =
+      subscribe_on(bus, pool.get_executor(), named("callback", Filter::connector_uid(uuid(0)), 256),
+                   [&called](const Received& next) {
+                     if (next.event() != nullptr) called.see(*next.event());
+                     if (next.gap() != nullptr) called.see(*next.gap());
+                   });
   std::uint64_t inline_calls = 0;
   auto counted = bus.subscribe_inline(named("inline"), [&](const EventRef&) { ++inline_calls; });
 
@@ -144,6 +168,7 @@ TEST(BusSoak, ManyEvents_NoneIsUncounted) {
   bus.close();
   for (auto& consumer : consumers)
     consumer->join();
+  pool.join();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
 
   const BusSnapshot snapshot = bus.snapshot();
@@ -153,6 +178,8 @@ TEST(BusSoak, ManyEvents_NoneIsUncounted) {
     consumer->verify_and_print();
     deliveries += consumer->events();
   }
+  called.verify_and_print(callback.stats(), requests_each);
+  deliveries += called.events();
   for (const SubscriptionStats& stats : snapshot.subscriptions)
     lagged += stats.lagged;
   std::printf("events %" PRIu64 "  deliveries %" PRIu64 "  lag %" PRIu64 "  uncounted %" PRIu64
