@@ -3,7 +3,7 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 
 #include "connector/agent/internal/agent_server_core.hpp"
@@ -135,8 +135,8 @@ void ServerSession::run(std::shared_ptr<Call> call) {
   }
   call->strand = handler_strand();
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
-    // At once when the handler ran on the connection's own strand.
-    asio::dispatch(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
+    if (!self->core_->options().handlers) return self->returned(call, exception, std::move(response));
+    asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
       self->returned(call, exception, std::move(response));
     });
   };
@@ -158,14 +158,15 @@ void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_p
 }
 
 void ServerSession::answer(const AgentCall& call, AgentHandler::Response response) {
+  const Duration duration = core_->timers().now() - call.arrived;
   response.correlation_id = call.id;
-  if (!response.processing_time_ms) response.processing_time_ms = in_ms(core_->timers().now() - call.arrived);
+  if (!response.processing_time_ms) response.processing_time_ms = in_ms(duration);
   auto frame = transport::encode_agent_message(response, wire_);
   if (!frame) return fail(call, frame.error());
   if (send_frame(*std::move(frame), call.id) == transport::SendStatus::too_large) {
     return fail(call, Error(errc::message_too_large, "the answer exceeds the link's limit"));
   }
-  dispose(call, outcome_of(response.decision), {});
+  dispose(call, outcome_of(response.decision), {}, duration);
 }
 
 AgentHandler::Response ServerSession::failure(const Error& why) const {
@@ -179,17 +180,16 @@ void ServerSession::fail(const AgentCall& call, const Error& why) {
   AgentHandler::Response response = failure(why);
   response.correlation_id = call.id;
   if (auto frame = transport::encode_agent_message(response, wire_)) (void)send_frame(*std::move(frame), {});
-  dispose(call, AgentOutcome::failed, why);
+  dispose(call, AgentOutcome::failed, why, core_->timers().now() - call.arrived);
 }
 
 void ServerSession::drop(const AgentCallPtr& call, const Error& why) {
   if (call->state == AgentCall::State::lingering) cancel_handler(call);
-  dispose(*call, AgentOutcome::dropped, why);
+  dispose(*call, AgentOutcome::dropped, why, core_->timers().now() - call->arrived);
 }
 
-void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error) {
+void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration) {
   ++owed_.requests;
-  const Duration duration = core_->timers().now() - call.arrived;
   if (outcome != AgentOutcome::dropped) core_->load().answered(outcome, error.is(errc::timed_out), duration);
   core_->publish(AgentAnswered{std::string(call.id), call.kind, outcome, duration, std::move(error)}, uid_);
 }
