@@ -1,3 +1,4 @@
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -30,33 +31,20 @@ const std::string* id_of(const BusEvent& event) {
   return nullptr;
 }
 
-// These own what a handler is given for as long as it runs.
-
-AgentHandler::Answer decide(std::shared_ptr<AgentHandler> handler, EventRef event,
-                            std::shared_ptr<const ProxyInfo> proxy) {
-  if (const auto* headers = event->get_if<RequestHeaders>()) {
-    co_return co_await handler->request_headers(*headers, *proxy);
-  }
-  if (const auto* chunk = event->get_if<RequestBodyChunk>()) {
-    co_return co_await handler->request_body_chunk(*chunk, *proxy);
-  }
-  if (const auto* headers = event->get_if<ResponseHeaders>()) {
-    co_return co_await handler->response_headers(*headers, *proxy);
-  }
-  if (const auto* chunk = event->get_if<ResponseBodyChunk>()) {
-    co_return co_await handler->response_body_chunk(*chunk, *proxy);
-  }
-  if (const auto* complete = event->get_if<RequestComplete>()) {
-    co_return co_await handler->request_complete(*complete, *proxy);
-  }
-  if (const auto* frame = event->get_if<WebSocketFrame>()) {
-    co_return co_await handler->websocket_frame(*frame, *proxy);
-  }
-  if (const auto* inspect = event->get_if<GuardrailInspect>()) {
-    co_return co_await handler->guardrail_inspect(*inspect, *proxy);
-  }
-  throw std::logic_error("no handler for " + std::string(event->type_name()));
+/// The handler's own coroutine: one around it would cost an allocation of some kilobytes for each event. Whoever waits
+/// for it keeps handler, event and proxy alive.
+AgentHandler::Answer decide(AgentHandler& handler, const BusEvent& event, const ProxyInfo& proxy) {
+  if (const auto* headers = event.get_if<RequestHeaders>()) return handler.request_headers(*headers, proxy);
+  if (const auto* chunk = event.get_if<RequestBodyChunk>()) return handler.request_body_chunk(*chunk, proxy);
+  if (const auto* headers = event.get_if<ResponseHeaders>()) return handler.response_headers(*headers, proxy);
+  if (const auto* chunk = event.get_if<ResponseBodyChunk>()) return handler.response_body_chunk(*chunk, proxy);
+  if (const auto* complete = event.get_if<RequestComplete>()) return handler.request_complete(*complete, proxy);
+  if (const auto* frame = event.get_if<WebSocketFrame>()) return handler.websocket_frame(*frame, proxy);
+  if (const auto* inspect = event.get_if<GuardrailInspect>()) return handler.guardrail_inspect(*inspect, proxy);
+  throw std::logic_error("no handler for " + std::string(event.type_name()));
 }
+
+// These own what a handler is given for as long as it runs.
 
 asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler, std::shared_ptr<const Configure> content,
                                 std::shared_ptr<const ProxyInfo> proxy) {
@@ -134,6 +122,14 @@ void ServerSession::run(std::shared_ptr<Call> call) {
     return line_.ended(*call);
   }
   call->strand = handler_strand();
+  std::optional<AgentHandler::Answer> answer;
+  try {
+    answer.emplace(decide(*core_->handler(), *call->event, *proxy_));
+  } catch (...) {
+    // One that is no coroutine itself.
+    return returned(call, std::current_exception(), {});
+  }
+  // Keeps the session, and so handler and proxy, and the call with its event.
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
     if (!self->core_->options().handlers) return self->returned(call, exception, std::move(response));
     asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
@@ -141,8 +137,7 @@ void ServerSession::run(std::shared_ptr<Call> call) {
     });
   };
   const auto slot = call->cancel.slot();
-  asio::co_spawn(call->strand, decide(core_->handler(), call->event, proxy_),
-                 asio::bind_cancellation_slot(slot, std::move(done)));
+  asio::co_spawn(call->strand, *std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
 void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_ptr exception,
