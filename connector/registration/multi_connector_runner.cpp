@@ -7,7 +7,7 @@
 
 #include <boost/asio/post.hpp>
 
-#include "connector/internal/lanes.hpp"
+#include "connector/internal/strand_pool.hpp"
 #include "connector/registration/registration_runner.hpp"
 
 namespace sharingbus::connector {
@@ -65,7 +65,7 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
         RunnerOptions options)
       : executor(std::move(run_on)),
         signal(std::make_shared<ShutdownHandle::Signal>()),
-        lanes_(bus, executor),
+        strands_(bus, executor),
         bus_(bus),
         timers_(timers),
         dialer_(dialer),
@@ -262,7 +262,7 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     entry.runner.reset();
     std::string why = "something that is no std::exception";
     try {
-      entry.runner = std::make_shared<RegistrationRunner>(lanes_.next(), executor, bus_, timers_, dialer_,
+      entry.runner = std::make_shared<RegistrationRunner>(strands_.next(), executor, bus_, timers_, dialer_,
                                                           entry.registration, options_);
     } catch (const std::exception& e) {
       why = e.what();
@@ -327,7 +327,7 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
       runner->shutdown();
   }
 
-  internal::Lanes lanes_;
+  internal::StrandPool strands_;
   SharingBus& bus_;
   TimerService& timers_;
   transport::Dialer& dialer_;

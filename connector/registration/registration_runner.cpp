@@ -7,7 +7,7 @@
 #include <boost/asio/post.hpp>
 
 #include "bus/async.hpp"
-#include "connector/internal/lanes.hpp"
+#include "connector/internal/strand_pool.hpp"
 #include "connector/registration/events.hpp"
 #include "connector/registration/internal/registration_stream.hpp"
 #include "transport/codec/connector_protobuf.hpp"
@@ -54,22 +54,24 @@ ExecutePool::Limits limits_of(const Registration& registration, const RunnerOpti
 }  // namespace
 
 /// Owns the registration's streams: the one that serves, and for a while one that is to replace it, or that was
-/// replaced. Everything happens on the lane's strand.
+/// replaced. Everything happens on the shared strand.
 class RegistrationRunner::Driver final : public std::enable_shared_from_this<Driver>,
                                          private RegistrationStream::Owner {
  public:
-  Driver(const internal::Lane& lane, asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
+  Driver(const internal::SharedStrand& shared, asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
          transport::Dialer& dialer, Registration registration, const RunnerOptions& options)
-      : lane_(lane), executor_(std::move(executor)), context_(bus, timers, dialer, std::move(registration), options) {}
+      : shared_(shared),
+        executor_(std::move(executor)),
+        context_(bus, timers, dialer, std::move(registration), options) {}
 
   [[nodiscard]] const Uuid& uid() const noexcept { return context_.uid; }
 
   void start(std::function<void(Error)> ended) {
-    asio::post(lane_.strand,
+    asio::post(shared_.strand,
                [self = shared_from_this(), ended = std::move(ended)]() mutable { self->begin(std::move(ended)); });
   }
   void shutdown() {
-    asio::post(lane_.strand, [self = shared_from_this()] {
+    asio::post(shared_.strand, [self = shared_from_this()] {
       if (self->over_) return;
       self->shutdown_ = true;
       self->for_each_stream([](RegistrationStream& stream) { stream.shutdown(); });
@@ -85,7 +87,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     subscription.filter = Filter::connector_uid(context_.uid) && Filter::origin(EventOrigin::transport);
     // Never more than two streams have credit.
     subscription.capacity = 2 * (context_.pool->capacity() + internal::kControlWindow + internal::kStreamEventReserve);
-    subscription_ = lane_.callbacks.subscribe(std::move(subscription), [weak = weak_from_this()](const Received& r) {
+    subscription_ = shared_.callbacks.subscribe(std::move(subscription), [weak = weak_from_this()](const Received& r) {
       if (const auto self = weak.lock()) self->receive(r);
     });
     RegistrationStream::Owner& self = *this;
@@ -115,7 +117,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
         self->room_changed();
       }
     };
-    context_.pool = std::make_shared<ExecutePool>(lane_.strand, executor_, context_.registration.connector,
+    context_.pool = std::make_shared<ExecutePool>(shared_.strand, executor_, context_.registration.connector,
                                                   limits_of(context_.registration, context_.options), context_.timers,
                                                   std::move(hooks));
   }
@@ -214,7 +216,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     for_each_stream([&](RegistrationStream& stream) { some_over = some_over || stream.end().has_value(); });
     if (!some_over) return;
     if ((retiring_ || next_) && !std::exchange(sweeping_, true)) {
-      asio::post(lane_.strand, [self = shared_from_this()] { self->sweep(); });
+      asio::post(shared_.strand, [self = shared_from_this()] { self->sweep(); });
     }
     end_if_idle();
   }
@@ -244,7 +246,7 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     if (timer_) context_.timers.cancel(*timer_);
     armed_for_ = *deadline;
     timer_ = context_.timers.schedule_at(*deadline, [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) asio::post(self->lane_.strand, [self] { self->timer_fired(); });
+      if (const auto self = weak.lock()) asio::post(self->shared_.strand, [self] { self->timer_fired(); });
     });
   }
 
@@ -267,11 +269,11 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
     subscription_ = {};
     context_.publish(RegistrationEnded{context_.address, error});
     // Posted, because the callback may let this go while its frames are still on the stack.
-    asio::post(lane_.strand,
+    asio::post(shared_.strand,
                [self = shared_from_this(), error, ended = std::exchange(ended_, nullptr)] { ended(error); });
   }
 
-  internal::Lane lane_;
+  internal::SharedStrand shared_;
   const asio::any_io_executor executor_;
   RegistrationContext context_;
 
@@ -294,14 +296,14 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
 RegistrationRunner::RegistrationRunner(asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                                        transport::Dialer& dialer, Registration registration,
                                        const RunnerOptions& options)
-    : RegistrationRunner(internal::Lane(bus, executor), executor, bus, timers, dialer, std::move(registration),
+    : RegistrationRunner(internal::SharedStrand(bus, executor), executor, bus, timers, dialer, std::move(registration),
                          options) {}
 
-RegistrationRunner::RegistrationRunner(const internal::Lane& lane, asio::any_io_executor executor, SharingBus& bus,
-                                       TimerService& timers, transport::Dialer& dialer, Registration registration,
-                                       const RunnerOptions& options)
-    : driver_(
-          std::make_shared<Driver>(lane, std::move(executor), bus, timers, dialer, std::move(registration), options)) {}
+RegistrationRunner::RegistrationRunner(const internal::SharedStrand& shared, asio::any_io_executor executor,
+                                       SharingBus& bus, TimerService& timers, transport::Dialer& dialer,
+                                       Registration registration, const RunnerOptions& options)
+    : driver_(std::make_shared<Driver>(shared, std::move(executor), bus, timers, dialer, std::move(registration),
+                                       options)) {}
 
 RegistrationRunner::~RegistrationRunner() = default;
 

@@ -12,7 +12,7 @@
 namespace sharingbus::connector {
 
 namespace internal {
-struct Lane;
+struct SharedStrand;
 }  // namespace internal
 
 /// Keeps one connector registered with a gateway (spec 2): opens a stream, registers, answers heartbeats and requests,
@@ -21,15 +21,15 @@ struct Lane;
 /// connector/registration/events.hpp.
 ///
 /// One runner drives one registration once: `start`, `shutdown`, `ended`. `start` and `shutdown` may be called from any
-/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor` (or a lane), handlers on strands of their own.
+/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor` (or on a shared one), handlers on strands of their own.
 /// The bus, the timers and the dialer must outlive `ended`.
 class RegistrationRunner {
  public:
   /// `options` must validate. Throws what the connector's `connector_type` throws.
   RegistrationRunner(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                      transport::Dialer& dialer, Registration registration, const RunnerOptions& options);
-  /// The same on a lane that it shares with other runners; `executor` is for handlers only.
-  RegistrationRunner(const internal::Lane& lane, boost::asio::any_io_executor executor, SharingBus& bus,
+  /// The same on a strand that it shares with other runners; `executor` is for handlers only.
+  RegistrationRunner(const internal::SharedStrand& shared, boost::asio::any_io_executor executor, SharingBus& bus,
                      TimerService& timers, transport::Dialer& dialer, Registration registration,
                      const RunnerOptions& options);
   /// The runner must have ended, or never been started.

@@ -1,6 +1,7 @@
 #include "connector/gateway/internal/gateway_core.hpp"
 
 #include <exception>
+#include <limits>
 
 #include <boost/asio/post.hpp>
 
@@ -20,7 +21,7 @@ std::string tenant_of(const std::string& address) {
 GatewayCore::GatewayCore(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers,
                          GatewayOptions options)
     : executor_(std::move(executor)),
-      lanes_(bus, executor_),
+      strands_(bus, executor_),
       publisher_(bus.publisher()),
       source_(bus.new_source()),
       options_(std::move(options)),
@@ -107,7 +108,8 @@ std::shared_ptr<Session> GatewayCore::make_session(const transport::StreamOpened
         Error(errc::capacity_exceeded, "the gateway has " + std::to_string(sessions_.size()) + " streams already");
   } else {
     const Uuid uid = link->uid();
-    auto session = std::make_shared<Session>(shared_from_this(), std::move(alive), std::move(link), opened.peer);
+    auto session =
+        std::make_shared<Session>(shared_from_this(), std::move(alive), std::move(link), opened.peer, opened.listener);
     sessions_.emplace(uid, session);
     return session;
   }
@@ -263,6 +265,16 @@ Routing GatewayCore::routing(const Uuid& uid, const std::string& address, EventK
     routing.address = address;
   }
   return routing;
+}
+
+transport::StreamOptions GatewayCore::lane_options(std::uint64_t source) const {
+  transport::StreamOptions options;
+  options.publisher = publisher_;
+  options.decoder = decoder_;
+  options.id = source;
+  // The stream's own limit has been kept.
+  options.limits.max_inbound_bytes = std::numeric_limits<std::size_t>::max();
+  return options;
 }
 
 void GatewayCore::log(const ConnectorRegistered& event) {

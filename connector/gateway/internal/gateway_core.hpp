@@ -23,7 +23,7 @@
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session.hpp"
 #include "connector/gateway/internal/timer_access.hpp"
-#include "connector/internal/lanes.hpp"
+#include "connector/internal/strand_pool.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
 
 namespace sharingbus::connector::internal {
@@ -66,12 +66,14 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
     publisher_.publish(std::move(event), std::move(routing), EventOrigin::gateway, source_);
   }
   [[nodiscard]] Routing routing(const Uuid& uid, const std::string& address, EventKind kind) const;
+  /// What the events of a lane on the stream `source` are made with.
+  [[nodiscard]] transport::StreamOptions lane_options(std::uint64_t source) const;
   void log(const ConnectorRegistered& event);
   void log(const ConnectorRefused& event);
   void log(const ConnectorDisconnected& event);
 
   [[nodiscard]] const boost::asio::any_io_executor& executor() const noexcept { return executor_; }
-  [[nodiscard]] const Lane& next_lane() noexcept { return lanes_.next(); }
+  [[nodiscard]] const SharedStrand& next_strand() noexcept { return strands_.next(); }
   [[nodiscard]] const GatewayOptions& options() const noexcept { return options_; }
   [[nodiscard]] TimerAccess& timers() noexcept { return timers_; }
 
@@ -99,7 +101,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void closed();
 
   const boost::asio::any_io_executor executor_;
-  Lanes lanes_;
+  StrandPool strands_;
   const Publisher publisher_;
   const std::uint64_t source_;
   const GatewayOptions options_;

@@ -11,10 +11,11 @@
 #include <boost/asio/post.hpp>
 
 #include "bus/async.hpp"
+#include "connector/gateway/internal/lanes.hpp"
 #include "connector/gateway/internal/outbox.hpp"
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session_fsm.hpp"
-#include "connector/internal/lanes.hpp"
+#include "connector/internal/strand_pool.hpp"
 #include "transport/link.hpp"
 
 namespace sharingbus::connector::internal {
@@ -29,11 +30,13 @@ struct SessionCounters {
 };
 
 /// One accepted stream: feeds the state machine, carries out its actions, keeps the pending requests and the credit.
-/// Works on a lane that it shares with others; the public functions are for any thread. Owned by the core until the
+/// Works on a strand that it shares with others; the public functions are for any thread. Owned by the core until the
 /// stream's end.
 class Session final : public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link, std::string peer);
+  /// `listener`: `StreamOpened::listener`.
+  Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link, std::string peer,
+          std::uint64_t listener);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -63,7 +66,7 @@ class Session final : public std::enable_shared_from_this<Session> {
 
   template <class Fn>
   void post(Fn fn) {
-    boost::asio::post(lane_.strand, [self = shared_from_this(), fn = std::move(fn)]() mutable {
+    boost::asio::post(shared_.strand, [self = shared_from_this(), fn = std::move(fn)]() mutable {
       fn(*self);
       self->settle();
     });
@@ -79,6 +82,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   // The link's events.
   void received(const Received& item);
   void event(const BusEvent& event);
+  /// True when the message is for another registration on the same stream.
+  [[nodiscard]] bool for_a_lane(const BusEvent& event);
   void answered(const transport::messages::ExecuteResponse& response);
   void invoked(const transport::messages::InvokeRequest& invoke);
   void return_credit();
@@ -109,7 +114,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   const Admission alive_;
   const std::shared_ptr<transport::Link> link_;
   const std::string peer_;
-  Lane lane_;
+  const std::uint64_t listener_;
+  SharedStrand shared_;
 
   std::atomic<std::size_t> reserved_{0};
   std::atomic<std::uint64_t> answered_{0};
@@ -120,6 +126,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   SessionFsm fsm_;
   PendingRequests pending_;
   Outbox outbox_;
+  /// Null while the stream has one registration only.
+  std::shared_ptr<Lanes> lanes_;
   CallbackSubscription subscription_;
   transport::Credit owed_;
   std::size_t invokes_ = 0;

@@ -15,30 +15,32 @@
 namespace sharingbus::connector::internal {
 
 /// A strand that many streams work on, and one worker for what the bus has for them: messages of different streams that
-/// arrive together cost one wake-up. Nothing on it may block. A handle; copies are the same lane.
-struct Lane {
-  Lane(SharingBus& bus, boost::asio::any_io_executor executor)
+/// arrive together cost one wake-up. Nothing on it may block. A handle; copies are the same strand.
+struct SharedStrand {
+  SharedStrand(SharingBus& bus, boost::asio::any_io_executor executor)
       : strand(boost::asio::make_strand(std::move(executor))), callbacks(bus, strand) {}
 
   boost::asio::any_io_executor strand;
   CallbackGroup callbacks;
 };
 
-/// As many lanes as there are processors, taken in turns. Any thread. The bus must outlive the use of the lanes'
+/// As many of them as there are processors, taken in turns. Any thread. The bus must outlive the use of their
 /// callbacks.
-class Lanes {
+class StrandPool {
  public:
-  Lanes(SharingBus& bus, const boost::asio::any_io_executor& executor) {
+  StrandPool(SharingBus& bus, const boost::asio::any_io_executor& executor) {
     const std::size_t count = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 64);
-    lanes_.reserve(count);
+    strands_.reserve(count);
     for (std::size_t i = 0; i < count; ++i)
-      lanes_.emplace_back(bus, executor);
+      strands_.emplace_back(bus, executor);
   }
 
-  [[nodiscard]] Lane& next() noexcept { return lanes_[turn_.fetch_add(1, std::memory_order_relaxed) % lanes_.size()]; }
+  [[nodiscard]] SharedStrand& next() noexcept {
+    return strands_[turn_.fetch_add(1, std::memory_order_relaxed) % strands_.size()];
+  }
 
  private:
-  std::vector<Lane> lanes_;
+  std::vector<SharedStrand> strands_;
   std::atomic<std::size_t> turn_{0};
 };
 
