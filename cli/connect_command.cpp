@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <iostream>
+#include <optional>
 #include <unistd.h>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "cli/runtime.hpp"
 #include "cli/sockets.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
+#include "connector/registration/multiplexed_dialer.hpp"
 
 namespace sharingbus::cli {
 namespace {
@@ -79,6 +81,10 @@ class ConnectCommand final : public Command {
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     add_duration(app_, "--connect-timeout", options_.connect_timeout, "To open a stream", Zero::refused);
+    app_.add_option("--max-registrations-per-stream", max_registrations_,
+                    "Connectors of one tenant that share a stream, where the gateway allows it; 1: none do")
+        ->check(CLI::Range(1, 100'000))
+        ->capture_default_str();
     app_.add_flag("--no-reconnect", no_reconnect_, "A connector ends with its first stream");
     add_duration(app_, "--reconnect-delay", options_.reconnect_delay, "First wait before another attempt");
     add_duration(app_, "--max-backoff", options_.max_backoff, "Longest wait before another attempt");
@@ -129,7 +135,12 @@ class ConnectCommand final : public Command {
       std::cerr << "sharingbus connect: " << to_string(opened.error()) << '\n';
       return kFailed;
     }
-    connector::MultiConnectorRunner runner(runtime.executor(), runtime.bus(), runtime.timers(), way.dialer(), options_,
+    std::optional<connector::MultiplexedDialer> shared;
+    if (max_registrations_ > 1) {
+      shared.emplace(runtime.executor(), runtime.bus(), runtime.timers(), way.dialer(), max_registrations_);
+    }
+    transport::Dialer& dialer = shared ? *shared : way.dialer();
+    connector::MultiConnectorRunner runner(runtime.executor(), runtime.bus(), runtime.timers(), dialer, options_,
                                            registrations(runtime.timers()));
     const connector::ShutdownHandle shutdown = runner.shutdown_handle();
     std::atomic<bool> interrupted{false};
@@ -137,7 +148,11 @@ class ConnectCommand final : public Command {
       interrupted = true;
       shutdown.shutdown();
     });
-    runner.run([&](const Error&) { way.close([&] { runtime.stop(); }); });
+    runner.run([&](const Error&) {
+      const auto close = [&] { way.close([&] { runtime.stop(); }); };
+      if (!shared) return close();
+      shared->close(close);
+    });
     runtime.wait();
     if (json_) print_summary(runner);
     if (interrupted) return kInterrupted;
@@ -180,6 +195,7 @@ class ConnectCommand final : public Command {
   connector::RunnerOptions options_{.host = ""};
   connector::RegistrationConfig registration_;
   DialFlags dial_flags_;
+  std::size_t max_registrations_ = 1;
   std::string type_ = "echo";
   std::string instance_ = "instance";
   int instances_ = 1;

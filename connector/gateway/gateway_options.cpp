@@ -24,6 +24,7 @@ Result<> GatewayOptions::validate() const {
   }
   if (max_sessions == 0) return invalid("max_sessions", "at least 1");
   if (max_registrations_per_tenant == 0) return invalid("max_registrations_per_tenant", "at least 1");
+  if (max_registrations_per_stream == 0) return invalid("max_registrations_per_stream", "at least 1");
   if (max_register_bytes == 0) return invalid("max_register_bytes", "at least 1");
   if (max_pending == 0) return invalid("max_pending", "at least 1");
   if (max_pending_per_session == 0) return invalid("max_pending_per_session", "at least 1");

@@ -34,6 +34,8 @@ struct GatewayOptions {
   std::size_t max_sessions = 16'384;
   /// Registered connectors of one tenant; the next is refused.
   std::size_t max_registrations_per_tenant = 16'384;
+  /// Registrations that share one stream, its first one included; the next is refused.
+  std::size_t max_registrations_per_stream = 512;
   /// Bytes that a stream may send before it is registered, its register request included; nothing else is read.
   std::size_t max_register_bytes = 1024 * 1024;
   /// Requests that all connectors together may have unanswered.

@@ -19,7 +19,7 @@ FLAGS = {
     ],
     "connect": [
         "--type", "--tenant", "--instance", "--instances", "--auth-token", "--display-name", "--tags",
-        "--tls-ca", "--tls-cert", "--tls-key", "--insecure", "--proxy",
+        "--tls-ca", "--tls-cert", "--tls-key", "--insecure", "--proxy", "--max-registrations-per-stream",
         "--max-streams-per-channel", "--connect-timeout", "--no-reconnect", "--reconnect-delay", "--max-backoff",
         "--reconnect-jitter", "--jitter-mode", "--max-concurrent-requests", "--max-waiting-requests",
         "--request-timeout",

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -40,10 +41,14 @@ struct LiveTransport {
   std::function<std::unique_ptr<transport::Listener>(boost::asio::any_io_executor, TimerService&,
                                                      const transport::Endpoint&, transport::ListenerOptions)>
       make_listener;
-  std::function<std::unique_ptr<transport::Dialer>(boost::asio::any_io_executor, TimerService&,
+  std::function<std::unique_ptr<transport::Dialer>(boost::asio::any_io_executor, TimerService&, SharingBus&,
                                                    const transport::Endpoint&)>
       make_dialer;
 };
+
+inline std::ostream& operator<<(std::ostream& out, const LiveTransport& value) {
+  return out << value.name;
+}
 
 /// Threads, time, a bus, and a gateway that may be killed and comes back at the same address.
 class LiveWorld {
@@ -56,7 +61,7 @@ class LiveWorld {
     for (int i = 0; i < 2; ++i)
       threads_.emplace_back([this] { io.run(); });
     start_gateway();
-    dialer = sockets_.make_dialer(io.get_executor(), timers, endpoint);
+    dialer = sockets_.make_dialer(io.get_executor(), timers, bus, endpoint);
   }
   ~LiveWorld() {
     if (gateway) {

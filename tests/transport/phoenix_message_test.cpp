@@ -127,13 +127,11 @@ TEST(PhoenixMessage, Read_WhatWasWritten_IsTheSame) {
 TEST(PhoenixMessage, Data_Base64OrElseHexadecimal) {
   EXPECT_EQ(decode_phoenix_data("YWJj").value(), "abc");
   EXPECT_EQ(decode_phoenix_data("YQ==").value(), "a");
-  EXPECT_EQ(decode_phoenix_data("YQ").value(), "a");
   // Base64 comes first, so what could be both is not taken for hexadecimal.
   EXPECT_EQ(decode_phoenix_data("abcd").value(), "\x69\xb7\x1d");
-  EXPECT_EQ(decode_phoenix_data("0a1").has_value(), true);
-  EXPECT_EQ(decode_phoenix_data("0a0b0").has_value(), false);
-  EXPECT_EQ(decode_phoenix_data("0A1b2C3d4").has_value(), false);
-  for (const char* text : {"!", "YQ=", "Y", "=", "zz-_"}) {
+  EXPECT_EQ(decode_phoenix_data("0A1b2C").value(), "\x0a\x1b\x2c");
+  EXPECT_EQ(decode_phoenix_data("0a").value(), "\x0a");
+  for (const char* text : {"!", "YQ=", "YQ", "Y", "=", "zz-_", "0a1", "0a0b0"}) {
     const auto decoded = decode_phoenix_data(text);
     ASSERT_FALSE(decoded.has_value()) << text;
     EXPECT_TRUE(decoded.error().is(errc::malformed_frame));

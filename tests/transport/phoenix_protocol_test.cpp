@@ -48,6 +48,8 @@ TEST_F(Phoenix, Join_ThenFrames_CountTheirRefsAsTheReferenceDoes) {
   EXPECT_EQ(dialer->encode("").bytes, R"(["1","4","connector:lobby","proto",{"data":""}])");
   EXPECT_EQ(listener->encode("a").bytes, R"(["1",null,"connector:lobby","proto",{"data":"YQ=="}])");
   EXPECT_FALSE(listener->heartbeat());
+  EXPECT_EQ(dialer->farewell()->bytes, R"(["1","5","connector:lobby","phx_leave",{}])");
+  EXPECT_FALSE(listener->farewell());
 }
 
 TEST_F(Phoenix, Frames_BothWays_Arrive) {

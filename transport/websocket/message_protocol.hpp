@@ -47,6 +47,8 @@ class MessageChannel {
   virtual ProtocolStep receive(std::string_view bytes, bool binary) = 0;
   /// A frame of the stream as a message. Only once it is open.
   virtual WebSocketMessage encode(std::string frame) = 0;
+  /// The last message, when this side finishes.
+  virtual std::optional<WebSocketMessage> farewell() = 0;
   /// To be sent each `MessageProtocol::heartbeat_interval`, once the stream is open.
   virtual std::optional<WebSocketMessage> heartbeat() = 0;
 };

@@ -90,6 +90,9 @@ class DialerChannel final : public PhoenixChannel {
   WebSocketMessage encode(std::string frame) override {
     return text(internal::write_phoenix_frame(join_ref_, number_ref(++last_ref_), options().topic, frame));
   }
+  std::optional<WebSocketMessage> farewell() override {
+    return text(internal::write_phoenix(join_ref_, number_ref(++last_ref_), options().topic, "phx_leave", "{}"));
+  }
   std::optional<WebSocketMessage> heartbeat() override {
     return text(internal::write_phoenix({}, number_ref(++last_ref_), kHeartbeatTopic, "heartbeat", "{}"));
   }
@@ -147,6 +150,7 @@ class ListenerChannel final : public PhoenixChannel {
   WebSocketMessage encode(std::string frame) override {
     return text(internal::write_phoenix_frame(join_ref_, {}, options().topic, frame));
   }
+  std::optional<WebSocketMessage> farewell() override { return std::nullopt; }
   std::optional<WebSocketMessage> heartbeat() override { return std::nullopt; }
 
  private:

@@ -28,7 +28,7 @@ struct PhoenixOptions {
 ///
 /// Dialed streams end with `connection_refused` when joining is refused, with `stream_failed` after `phx_error` or when
 /// the server does not know the channel (any more), with `stream_closed` after `phx_close`; accepted ones with
-/// `stream_closed` after `phx_leave`.
+/// `stream_closed` after `phx_leave`, which a dialer sends before it closes.
 [[nodiscard]] std::shared_ptr<const MessageProtocol> make_phoenix_protocol(PhoenixOptions options = {});
 
 }  // namespace sharingbus::transport

@@ -18,6 +18,7 @@ class RawChannel final : public MessageChannel {
     return step;
   }
   WebSocketMessage encode(std::string frame) override { return {std::move(frame), true}; }
+  std::optional<WebSocketMessage> farewell() override { return std::nullopt; }
   std::optional<WebSocketMessage> heartbeat() override { return std::nullopt; }
 };
 

@@ -1,6 +1,7 @@
 #include "connector/gateway/internal/gateway_core.hpp"
 
 #include <exception>
+#include <limits>
 
 #include <boost/asio/post.hpp>
 
@@ -106,7 +107,8 @@ std::shared_ptr<Session> GatewayCore::make_session(const transport::StreamOpened
         Error(errc::capacity_exceeded, "the gateway has " + std::to_string(sessions_.size()) + " streams already");
   } else {
     const Uuid uid = link->uid();
-    auto session = std::make_shared<Session>(shared_from_this(), std::move(alive), std::move(link), opened.peer);
+    auto session =
+        std::make_shared<Session>(shared_from_this(), std::move(alive), std::move(link), opened.peer, opened.listener);
     sessions_.emplace(uid, session);
     return session;
   }
@@ -262,6 +264,16 @@ Routing GatewayCore::routing(const Uuid& uid, const std::string& address, EventK
     routing.address = address;
   }
   return routing;
+}
+
+transport::StreamOptions GatewayCore::lane_options(std::uint64_t source) const {
+  transport::StreamOptions options;
+  options.publisher = publisher_;
+  options.decoder = decoder_;
+  options.id = source;
+  // The stream's own limit has been kept.
+  options.limits.max_inbound_bytes = std::numeric_limits<std::size_t>::max();
+  return options;
 }
 
 void GatewayCore::log(const ConnectorRegistered& event) {

@@ -65,6 +65,8 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
     publisher_.publish(std::move(event), std::move(routing), EventOrigin::gateway, source_);
   }
   [[nodiscard]] Routing routing(const Uuid& uid, const std::string& address, EventKind kind) const;
+  /// What the events of a lane on the stream `source` are made with.
+  [[nodiscard]] transport::StreamOptions lane_options(std::uint64_t source) const;
   void log(const ConnectorRegistered& event);
   void log(const ConnectorRefused& event);
   void log(const ConnectorDisconnected& event);

@@ -37,11 +37,12 @@ void Session::feed(Input&& input) {
 }
 
 Session::Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link,
-                 std::string peer)
+                 std::string peer, std::uint64_t listener)
     : core_(std::move(core)),
       alive_(std::move(alive)),
       link_(std::move(link)),
       peer_(std::move(peer)),
+      listener_(listener),
       strand_(boost::asio::make_strand(core_->executor())),
       fsm_(core_->options(), make_session_token, peer_, core_->timers().now()),
       outbox_(*link_) {}
@@ -105,6 +106,7 @@ SessionCounters Session::counters() const {
 
 void Session::depart() {
   if (std::exchange(gone_, true)) return;
+  if (lanes_) lanes_->close(Error(errc::stream_failed, peer_ + ": the stream of this registration ended"));
   subscription_ = {};
   core_->timers().cancel(std::exchange(timer_, 0));
   core_->remove(*this);
@@ -165,6 +167,7 @@ void Session::received(const Received& item) {
 
 void Session::event(const BusEvent& event) {
   if (const auto* closed = event.get_if<transport::StreamClosed>()) {
+    if (lanes_) lanes_->close(closed->error);
     feed([&](SessionFsm& fsm, auto& actions) { fsm.stream_closed(closed->error, actions); });
     return depart();
   }
@@ -172,6 +175,7 @@ void Session::event(const BusEvent& event) {
     for (Outbox::Item& item : outbox_.flush())
       refuse_too_large(std::move(item));
     if (finish_wanted_ && outbox_.empty()) link_->finish();
+    if (lanes_) lanes_->writable();
     return;
   }
   if (event.is<transport::StreamOpened>()) return;
@@ -180,6 +184,7 @@ void Session::event(const BusEvent& event) {
   } else {
     ++owed_.controls;
   }
+  if (fsm_.registered() && for_a_lane(event)) return;
   const Moment at = core_->timers().moment();
   feed([&](SessionFsm& fsm, auto& actions) {
     if (const auto* request = event.get_if<messages::RegisterRequest>()) {
@@ -192,6 +197,32 @@ void Session::event(const BusEvent& event) {
   if (!fsm_.registered()) return;
   if (const auto* response = event.get_if<messages::ExecuteResponse>()) return answered(*response);
   if (const auto* invoke = event.get_if<messages::InvokeRequest>()) return invoked(*invoke);
+}
+
+bool Session::for_a_lane(const BusEvent& event) {
+  const auto* request = event.get_if<messages::RegisterRequest>();
+  if (request != nullptr && to_string(address_of(*request)) == address_) return false;
+  if (!lanes_) {
+    // An identity that is none is answered as such.
+    if (request == nullptr || check_identity(*request)) return false;
+    lanes_ = std::make_shared<Lanes>(Lanes::Context{strand_, link_, core_->lane_options(link_->id()), listener_, peer_,
+                                                    core_->options().max_registrations_per_stream - 1});
+  }
+  switch (lanes_->take(event)) {
+    case Lanes::Taken::no:
+      return false;
+    case Lanes::Taken::yes:
+      return true;
+    case Lanes::Taken::full:
+      break;
+  }
+  messages::RegisterResponse response;
+  response.address = to_string(address_of(*request));
+  response.connector_arn = to_arn(address_of(*request));
+  response.error =
+      "the stream has " + std::to_string(core_->options().max_registrations_per_stream) + " registrations already";
+  reply(std::move(response));
+  return true;
 }
 
 // A peer that asks and does not read the replies is read no further, so that they cannot pile up; if that lasts, the

@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 
 #include "bus/async.hpp"
+#include "connector/gateway/internal/lanes.hpp"
 #include "connector/gateway/internal/outbox.hpp"
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session_fsm.hpp"
@@ -31,7 +32,9 @@ struct SessionCounters {
 /// Works on a strand of its own; the public functions are for any thread. Owned by the core until the stream's end.
 class Session final : public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link, std::string peer);
+  /// `listener`: `StreamOpened::listener`.
+  Session(std::shared_ptr<GatewayCore> core, Admission alive, std::shared_ptr<transport::Link> link, std::string peer,
+          std::uint64_t listener);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -77,6 +80,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   // The link's events.
   void received(const Received& item);
   void event(const BusEvent& event);
+  /// True when the message is for another registration on the same stream.
+  [[nodiscard]] bool for_a_lane(const BusEvent& event);
   void answered(const transport::messages::ExecuteResponse& response);
   void invoked(const transport::messages::InvokeRequest& invoke);
   void return_credit();
@@ -107,6 +112,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   const Admission alive_;
   const std::shared_ptr<transport::Link> link_;
   const std::string peer_;
+  const std::uint64_t listener_;
   const boost::asio::any_io_executor strand_;
 
   std::atomic<std::size_t> reserved_{0};
@@ -118,6 +124,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   SessionFsm fsm_;
   PendingRequests pending_;
   Outbox outbox_;
+  /// Null while the stream has one registration only.
+  std::shared_ptr<Lanes> lanes_;
   CallbackSubscription subscription_;
   transport::Credit owed_;
   std::size_t invokes_ = 0;

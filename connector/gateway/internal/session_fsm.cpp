@@ -21,12 +21,16 @@ std::string cut(std::string_view text) {
   return std::string(text.substr(0, end));
 }
 
-Address address_of(const messages::RegisterRequest& request) {
-  return sanitized({cut(request.tenant_id), cut(request.connector_type), cut(request.instance_id)});
+std::string milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) + " ms";
 }
 
-/// Names the field and never what it holds: clients search this text for words that make them drop their credentials
-/// (protocol-connector G13, §4.8), and "invalid connector" tells them that repeating will not help.
+std::string describe(const messages::UnknownMessage& unknown) {
+  return unknown.empty ? "empty" : "an unknown message (field " + std::to_string(unknown.field_number) + ")";
+}
+
+}  // namespace
+
 Error check_identity(const messages::RegisterRequest& request) {
   const auto check = [](std::string_view field, const std::string& value) {
     const std::string text = "invalid connector identity: " + std::string(field);
@@ -40,15 +44,9 @@ Error check_identity(const messages::RegisterRequest& request) {
   return error;
 }
 
-std::string milliseconds(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) + " ms";
+Address address_of(const messages::RegisterRequest& request) {
+  return sanitized({cut(request.tenant_id), cut(request.connector_type), cut(request.instance_id)});
 }
-
-std::string describe(const messages::UnknownMessage& unknown) {
-  return unknown.empty ? "empty" : "an unknown message (field " + std::to_string(unknown.field_number) + ")";
-}
-
-}  // namespace
 
 SessionFsm::SessionFsm(const GatewayOptions& options, TokenSource tokens, std::string peer, TimePoint opened_at)
     : options_(options),

@@ -13,6 +13,7 @@
 #include "bus/base/timer.hpp"
 #include "connector/gateway/gateway_events.hpp"
 #include "connector/gateway/gateway_options.hpp"
+#include "connector/identity.hpp"
 #include "transport/messages/connector_messages.hpp"
 
 namespace sharingbus::connector::internal {
@@ -22,6 +23,13 @@ struct Moment {
   TimePoint now;
   std::int64_t unix_ms = 0;
 };
+
+/// Of a register request: sanitised, each part cut to what an identity may have.
+[[nodiscard]] Address address_of(const transport::messages::RegisterRequest& request);
+
+/// Names the field and never what it holds: clients search this text for words that make them drop their credentials
+/// (protocol-connector G13, §4.8), and "invalid connector" tells them that repeating will not help.
+[[nodiscard]] Error check_identity(const transport::messages::RegisterRequest& request);
 
 /// Who a registered connector is; all of it sanitised and bounded.
 struct ConnectorIdentity {

@@ -84,13 +84,11 @@ TEST_F(GatewayTest, ReRegister_OnTheSameStream_GetsAnotherToken) {
   const auto connector = dial();
   connector->send(register_request("one"));
   connector->send(register_request("one"));
-  connector->send(register_request("two"));
   run();
   const auto responses = connector->all<messages::RegisterResponse>();
-  ASSERT_THAT(responses, SizeIs(3));
+  ASSERT_THAT(responses, SizeIs(2));
   EXPECT_TRUE(responses[1].success);
   EXPECT_NE(responses[0].session_token, responses[1].session_token);
-  EXPECT_FALSE(responses[2].success);
   EXPECT_FALSE(connector->closed());
   EXPECT_EQ(gateway->session_count(), 1U);
   EXPECT_THAT(events<ConnectorRegistered>(observer), SizeIs(1));

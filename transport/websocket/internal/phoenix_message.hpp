@@ -40,7 +40,7 @@ struct PhoenixMessage {
 /// Reads a binary push of the V2 serializer. Nothing: it is none.
 [[nodiscard]] std::optional<PhoenixMessage> parse_phoenix_push(std::string_view bytes);
 
-/// Base64, padded or not, or else hexadecimal. Errors: `malformed_frame`.
+/// Base64 with its padding, or else hexadecimal. Errors: `malformed_frame`.
 [[nodiscard]] Result<std::string> decode_phoenix_data(std::string_view text);
 
 /// `[join_ref, ref, topic, event, payload]`; `payload` is JSON.

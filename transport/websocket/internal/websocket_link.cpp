@@ -244,6 +244,9 @@ void WebSocketLink::on_written() {
 // --- ending ----------------------------------------------------------------------------------------------------------
 
 void WebSocketLink::start_close() {
+  if (!finished_by_peer_) {
+    if (const auto last = channel_->farewell()) static_cast<void>(socket_->write(last->bytes, last->binary));
+  }
   closing_ = true;
   {
     const std::scoped_lock lock(mutex_);

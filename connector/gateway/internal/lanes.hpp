@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include "bus/event.hpp"
+#include "connector/internal/lane_link.hpp"
+#include "transport/link.hpp"
+#include "transport/messages/connector_messages.hpp"
+#include "transport/stream_options.hpp"
+
+namespace sharingbus::connector::internal {
+
+/// Further registrations on a stream that has one already (protocol-connector §3.5). Each gets a lane: a link of its
+/// own on the bus, so that the gateway gives it a session like any other. The lanes end with the stream; one lane's end
+/// touches no other.
+///
+/// Told of what comes on the stream by its session, on the session's strand.
+class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> {
+ public:
+  struct Context {
+    boost::asio::any_io_executor strand;
+    std::shared_ptr<transport::Link> stream;
+    /// What each lane's events are made with.
+    transport::StreamOptions options;
+    std::uint64_t listener = 0;
+    std::string peer;
+    std::size_t max_lanes = 0;
+  };
+  explicit Lanes(Context context) : context_(std::move(context)) {}
+
+  enum class Taken : std::uint8_t { no, yes, full };
+  /// Hands a message of the stream to the lane that it is for, if it is for one. A registration opens one, unless there
+  /// are as many as there may be (`full`).
+  [[nodiscard]] Taken take(const BusEvent& event);
+  /// The stream can send again.
+  void writable();
+  /// The stream is over, and so are all lanes. Idempotent.
+  void close(const Error& why);
+
+  void on_strand(std::function<void()> fn) override;
+  bool passes(const std::shared_ptr<LaneLink>& lane, std::string_view frame) override;
+  void lane_ended(LaneLink& lane, const Error& why) override;
+
+ private:
+  [[nodiscard]] Taken take_register(const transport::messages::RegisterRequest& request, const BusEvent& event);
+  [[nodiscard]] std::shared_ptr<LaneLink> of_arn(const std::string& arn) const;
+  static void deliver(LaneLink& lane, const BusEvent& event);
+  void note_request(std::string_view request_id, const std::shared_ptr<LaneLink>& lane);
+  [[nodiscard]] std::shared_ptr<LaneLink> take_request(const std::string& request_id);
+
+  const Context context_;
+  /// By ARN.
+  std::map<std::string, std::shared_ptr<LaneLink>> lanes_;
+  bool closed_ = false;
+
+  std::mutex mutex_;
+  // Guarded by the mutex: who has sent which request, the oldest first; forgotten when answered, or when there are too
+  // many, as their answers will not come.
+  struct Asked {
+    std::weak_ptr<LaneLink> by;
+    std::list<std::string>::iterator place;
+  };
+  std::unordered_map<std::string, Asked> requests_;
+  std::list<std::string> order_;
+};
+
+}  // namespace sharingbus::connector::internal

@@ -1,0 +1,144 @@
+#include "connector/internal/lane_link.hpp"
+
+#include <utility>
+
+namespace sharingbus::connector::internal {
+namespace {
+
+using transport::SendStatus;
+
+/// Messages that may wait for credit; whoever has not read that many has fallen far behind.
+constexpr std::size_t kMostHeld = 1024;
+constexpr std::size_t kMostHeldBytes = std::size_t{32} * 1024 * 1024;
+
+/// The first byte of a serialized StreamMessage: its field, with the wire type of a length.
+constexpr char key(int field) {
+  return static_cast<char>(field << 3 | 2);
+}
+
+bool begins_with(std::string_view frame, char byte) noexcept {
+  return !frame.empty() && frame.front() == byte;
+}
+
+/// A varint at the beginning of `bytes`, which is removed. Nothing: it does not end.
+std::optional<std::uint64_t> take_varint(std::string_view& bytes) noexcept {
+  std::uint64_t value = 0;
+  for (unsigned shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
+    const auto byte = static_cast<unsigned char>(bytes.front());
+    bytes.remove_prefix(1);
+    value |= std::uint64_t{byte & 0x7FU} << shift;
+    if ((byte & 0x80U) == 0) return value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool is_heartbeat_request(std::string_view frame) noexcept {
+  return begins_with(frame, key(6));
+}
+
+bool is_heartbeat_response(std::string_view frame) noexcept {
+  return begins_with(frame, key(7));
+}
+
+std::string_view execute_request_id(std::string_view frame) noexcept {
+  if (!begins_with(frame, key(3))) return {};
+  frame.remove_prefix(1);
+  if (!take_varint(frame) || !begins_with(frame, key(1))) return {};
+  frame.remove_prefix(1);
+  const auto size = take_varint(frame);
+  return size && *size <= frame.size() ? frame.substr(0, static_cast<std::size_t>(*size)) : std::string_view();
+}
+
+LaneLink::LaneLink(std::string arn, std::weak_ptr<LaneHost> host, std::shared_ptr<transport::Link> stream,
+                   transport::StreamOptions options)
+    : arn_(std::move(arn)), host_(std::move(host)), stream_(std::move(stream)), publisher_(std::move(options)) {}
+
+template <class Fn>
+void LaneLink::post(Fn fn) {
+  if (const auto host = host_.lock()) host->on_strand([self = shared_from_this(), fn = std::move(fn)] { fn(*self); });
+}
+
+SendStatus LaneLink::send(std::string frame) {
+  const auto host = host_.lock();
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopped_ || !host) return SendStatus::closed;
+    // Before it is known to be full: the notice that it is not any more may come at once.
+    writable_wanted_ = true;
+  }
+  SendStatus status = SendStatus::queued;
+  const std::size_t size = frame.size();
+  if (host->passes(shared_from_this(), frame)) status = stream_->send(std::move(frame));
+  if (status == SendStatus::queued) publisher_.sent(size);
+  if (status != SendStatus::full) {
+    const std::scoped_lock lock(mutex_);
+    writable_wanted_ = false;
+  }
+  return status;
+}
+
+void LaneLink::grant(transport::Credit credit) {
+  if (publisher_.grant(credit)) post([](LaneLink& self) { self.drain(); });
+}
+
+void LaneLink::finish() {
+  if (stop_sending()) post([](LaneLink& self) { self.end({}); });
+}
+
+void LaneLink::cancel(Error why) {
+  static_cast<void>(stop_sending());
+  post([why = std::move(why)](LaneLink& self) { self.end(why); });
+}
+
+bool LaneLink::stop_sending() {
+  const std::scoped_lock lock(mutex_);
+  return !std::exchange(stopped_, true);
+}
+
+void LaneLink::opened(const std::string& peer, std::uint64_t listener) {
+  if (ended_ || std::exchange(opened_, true)) return;
+  publisher_.opened(weak_from_this(), peer, listener);
+}
+
+bool LaneLink::deliver(std::string frame) {
+  if (ended_) return true;
+  if (held_.size() >= kMostHeld || held_bytes_ > kMostHeldBytes) return false;
+  held_bytes_ += frame.size();
+  held_.push_back(std::move(frame));
+  drain();
+  return true;
+}
+
+void LaneLink::drain() {
+  while (!ended_ && !held_.empty() && publisher_.may_read()) {
+    const std::string frame = std::move(held_.front());
+    held_.pop_front();
+    held_bytes_ -= frame.size();
+    if (auto taken = publisher_.frame(frame); !taken) end(std::move(taken).error());
+  }
+}
+
+void LaneLink::writable() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!std::exchange(writable_wanted_, false)) return;
+  }
+  if (!ended_) publisher_.writable();
+}
+
+void LaneLink::end(Error why) {
+  if (ended_) return;
+  if (const auto host = host_.lock()) host->lane_ended(*this, why);
+  close(std::move(why));
+}
+
+void LaneLink::close(Error why, Duration retry_after) {
+  if (std::exchange(ended_, true)) return;
+  static_cast<void>(stop_sending());
+  held_.clear();
+  publisher_.closed(std::move(why), retry_after);
+}
+
+}  // namespace sharingbus::connector::internal

@@ -1,0 +1,272 @@
+#include "connector/registration/internal/shared_stream.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+
+#include "bus/base/uuid.hpp"
+#include "transport/codec/connector_frame_decoder.hpp"
+#include "transport/codec/connector_protobuf.hpp"
+
+namespace sharingbus::connector::internal {
+namespace {
+
+namespace messages = transport::messages;
+
+constexpr transport::Credit kWindow{.requests = 1024, .controls = 4096};
+/// Besides the credit: what the stream itself publishes, and room to spare.
+constexpr std::size_t kQueueReserve = 8;
+/// An answer to a heartbeat stands for all registrations for this long.
+constexpr auto kFresh = std::chrono::seconds(5);
+
+/// `matrix:a:b:c` is at `a.b.c`.
+std::string address_of_arn(const std::string& arn) {
+  std::string address = arn.substr(std::min(arn.size(), arn.find(':') + 1));
+  std::replace(address.begin(), address.end(), ':', '.');
+  return address;
+}
+
+}  // namespace
+
+SharedStream::SharedStream(boost::asio::any_io_executor executor, TimerService& timers,
+                           std::weak_ptr<SharedStreamOwner> owner, std::size_t max_registrations)
+    : strand_(boost::asio::make_strand(std::move(executor))),
+      timers_(timers),
+      owner_(std::move(owner)),
+      max_registrations_(max_registrations) {}
+
+void SharedStream::dial(SharingBus& bus, transport::Dialer& streams, const transport::StreamOptions& options) {
+  transport::StreamOptions stream;
+  stream.publisher = options.publisher;
+  stream.decoder = options.decoder;
+  stream.id = options.id;
+  stream.origin = options.origin;
+  stream.connect_timeout = options.connect_timeout;
+  stream.limits = options.limits;
+  // All of them register at once, and each may have something to say besides.
+  stream.limits.outbound_capacity += 2 * max_registrations_;
+  stream.routing.connector_uid = random_uuid();
+  SubscriptionOptions wanted{
+      .name = "shared-stream",
+      .filter = Filter::connector_uid(*stream.routing.connector_uid) && Filter::origin(options.origin),
+      .capacity = std::size_t{kWindow.requests} + kWindow.controls + kQueueReserve};
+  auto subscription = subscribe_on(bus, strand_, std::move(wanted), [weak = weak_from_this()](const Received& item) {
+    if (const auto self = weak.lock()) self->received(item);
+  });
+  link_ = streams.open(std::move(stream), {});
+  // No message comes before there is credit, and so before this.
+  boost::asio::post(strand_, [self = shared_from_this(), subscription = std::move(subscription)]() mutable {
+    if (self->ended_) return;
+    self->subscription_ = std::move(subscription);
+    self->link_->grant(kWindow);
+  });
+}
+
+std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::StreamOptions options,
+                                                   std::string first_frame) {
+  auto lane = std::make_shared<LaneLink>(std::move(arn), weak_from_this(), link_, std::move(options));
+  boost::asio::post(strand_, [self = shared_from_this(), lane] {
+    if (self->ended_) {
+      if (const auto owner = self->owner_.lock()) static_cast<void>(owner->registration_ended(*self, lane->arn()));
+      return lane->close(*self->ended_);
+    }
+    self->lanes_[lane->arn()] = lane;
+    self->awaiting_.push_back(lane);
+    if (self->opened_) lane->opened(self->peer_, 0);
+  });
+  switch (lane->send(std::move(first_frame))) {
+    case transport::SendStatus::queued:
+    case transport::SendStatus::closed:
+      break;
+    case transport::SendStatus::full:
+      lane->cancel({errc::capacity_exceeded, "too many messages wait on the shared stream"});
+      break;
+    case transport::SendStatus::too_large:
+      lane->cancel({errc::message_too_large, "the first message exceeds the outbound limit"});
+      break;
+  }
+  return lane;
+}
+
+void SharedStream::on_strand(std::function<void()> fn) {
+  boost::asio::post(strand_, [self = shared_from_this(), fn = std::move(fn)] { fn(); });
+}
+
+bool SharedStream::passes(const std::shared_ptr<LaneLink>& lane, std::string_view frame) {
+  if (!is_heartbeat_request(frame)) return true;
+  const TimePoint now = timers_.now();
+  {
+    const std::scoped_lock lock(mutex_);
+    const bool answered = heartbeat_answered_ && now - *heartbeat_answered_ < kFresh;
+    if (!answered) {
+      // Its answer is for all.
+      if (heartbeat_sent_ && now - *heartbeat_sent_ < kFresh) return false;
+      heartbeat_sent_ = now;
+      return true;
+    }
+  }
+  const auto message = transport::decode_connector_message(frame);
+  const auto* request = message ? std::get_if<messages::HeartbeatRequest>(&*message) : nullptr;
+  const std::int64_t sent_at = request != nullptr ? request->timestamp_ms : 0;
+  on_strand([lane, sent_at] {
+    static_cast<void>(
+        lane->deliver(transport::encode_connector_message(messages::HeartbeatResponse{"", sent_at, false})));
+  });
+  return false;
+}
+
+void SharedStream::lane_ended(LaneLink& lane, const Error& why) {
+  const auto found = lanes_.find(lane.arn());
+  if (found == lanes_.end() || found->second.get() != &lane) return;
+  const auto kept = std::move(found->second);
+  lanes_.erase(found);
+  const auto owner = owner_.lock();
+  if (owner && !owner->registration_ended(*this, lane.arn())) return;
+  if (why) {
+    link_->cancel(why);
+  } else {
+    link_->finish();
+  }
+}
+
+void SharedStream::received(const Received& item) {
+  if (ended_) return;
+  if (const EventRef* ref = item.event()) return event(**ref);
+  if (const Gap* gap = item.gap()) {
+    // Cannot be while the credit is kept.
+    return link_->cancel({errc::internal, "lost " + std::to_string(gap->count) + " inbound messages"});
+  }
+  if (item.closed() == nullptr) return;
+  const Error why(errc::closed, "the bus was closed");
+  link_->cancel(why);
+  shut(why, {});
+}
+
+void SharedStream::event(const BusEvent& event) {
+  if (const auto* closed = event.get_if<transport::StreamClosed>()) return shut(closed->error, closed->retry_after);
+  const auto all = lanes_;
+  if (const auto* opened = event.get_if<transport::StreamOpened>()) {
+    opened_ = true;
+    peer_ = opened->peer;
+    for (const auto& [arn, lane] : all)
+      lane->opened(peer_, 0);
+    return;
+  }
+  if (event.is<transport::StreamWritable>()) {
+    for (const auto& [arn, lane] : all)
+      lane->writable();
+    return;
+  }
+  ++(transport::frame_class_of(event) == transport::FrameClass::request ? owed_.requests : owed_.controls);
+  route(event);
+  if (owed_.requests >= kWindow.requests / 4 || owed_.controls >= kWindow.controls / 4) {
+    link_->grant(std::exchange(owed_, {}));
+  }
+}
+
+void SharedStream::shut(const Error& why, Duration retry_after) {
+  ended_ = why;
+  subscription_ = {};
+  const auto all = std::exchange(lanes_, {});
+  for (const auto& [arn, lane] : all)
+    lane->close(why, retry_after);
+  if (const auto owner = owner_.lock()) owner->stream_ended(*this);
+}
+
+void SharedStream::route(const BusEvent& event) {
+  if (const auto* response = event.get_if<messages::RegisterResponse>()) return registered(*response, event);
+  if (const auto* request = event.get_if<messages::ExecuteRequest>()) {
+    return requested(request->request_id, request->context, event);
+  }
+  if (const auto* response = event.get_if<messages::HeartbeatResponse>()) return heartbeat(*response, event);
+  if (const auto* request = event.get_if<messages::HeartbeatRequest>()) {
+    return answer(messages::HeartbeatResponse{request->gateway_id, request->timestamp_ms, false});
+  }
+  std::shared_ptr<LaneLink> lane;
+  if (const auto* notice = event.get_if<messages::ApprovalNotification>()) {
+    lane = of_address(notice->gateway_id);
+  } else if (const auto* issued = event.get_if<messages::CredentialsIssued>()) {
+    lane = of_address(issued->gateway_id);
+  } else if (const auto* invoke = event.get_if<messages::InvokeRequest>()) {
+    if (const auto arn = invoke->context.find("connector_arn"); arn != invoke->context.end())
+      lane = of_arn(arn->second);
+  } else {
+    lane = only_one();
+  }
+  if (lane) static_cast<void>(deliver(*lane, event));
+}
+
+void SharedStream::registered(const messages::RegisterResponse& response, const BusEvent& event) {
+  auto lane = of_arn(response.connector_arn);
+  for (auto each = awaiting_.begin(); !lane && each != awaiting_.end(); ++each) {
+    // Gateways answer in order; some do not say whom they refuse.
+    const auto oldest = each->lock();
+    if (oldest && of_arn(oldest->arn()) == oldest) lane = oldest;
+  }
+  const auto answered = [&](const std::weak_ptr<LaneLink>& each) {
+    const auto waiting = each.lock();
+    return !waiting || waiting == lane || of_arn(waiting->arn()) != waiting;
+  };
+  awaiting_.erase(std::remove_if(awaiting_.begin(), awaiting_.end(), answered), awaiting_.end());
+  if (lane) static_cast<void>(deliver(*lane, event));
+}
+
+void SharedStream::requested(const std::string& request_id, const messages::StringMap& context,
+                             const BusEvent& event) {
+  const auto arn = context.find("connector_arn");
+  const auto lane = arn != context.end() ? of_arn(arn->second) : only_one();
+  if (!lane) return refuse(request_id, "no such connector is registered on this stream");
+  if (!deliver(*lane, event)) refuse(request_id, "too many requests wait for this connector");
+}
+
+void SharedStream::heartbeat(const messages::HeartbeatResponse& response, const BusEvent& event) {
+  {
+    const std::scoped_lock lock(mutex_);
+    heartbeat_answered_ = timers_.now();
+    heartbeat_sent_.reset();
+  }
+  if (const auto lane = response.gateway_id.empty() ? nullptr : of_address(response.gateway_id)) {
+    static_cast<void>(deliver(*lane, event));
+    return;
+  }
+  const auto all = lanes_;
+  for (const auto& [arn, lane] : all)
+    static_cast<void>(deliver(*lane, event));
+}
+
+void SharedStream::refuse(const std::string& request_id, const std::string& why) {
+  answer(messages::ExecuteResponse{request_id, false, R"({"success":false})", messages::PayloadEncoding::json, why, 0});
+}
+
+/// What finds no room is lost: whoever waits for it has a deadline.
+void SharedStream::answer(const messages::ConnectorMessage& message) {
+  static_cast<void>(link_->send(transport::encode_connector_message(message)));
+}
+
+std::shared_ptr<LaneLink> SharedStream::of_arn(const std::string& arn) const {
+  const auto found = lanes_.find(arn);
+  return found != lanes_.end() ? found->second : nullptr;
+}
+
+std::shared_ptr<LaneLink> SharedStream::of_address(const std::string& address) const {
+  if (address.empty()) return only_one();
+  for (const auto& [arn, lane] : lanes_) {
+    if (address_of_arn(arn) == address) return lane;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<LaneLink> SharedStream::only_one() const {
+  return lanes_.size() == 1 ? lanes_.begin()->second : nullptr;
+}
+
+bool SharedStream::deliver(LaneLink& lane, const BusEvent& event) {
+  const auto message = transport::message_of(event);
+  return !message || lane.deliver(transport::encode_connector_message(*message));
+}
+
+}  // namespace sharingbus::connector::internal
