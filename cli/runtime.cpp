@@ -37,6 +37,9 @@ void Runtime::on_signal(std::function<void(int)> fn) {
 void Runtime::wait() {
   context_.run();
   join();
+  // What was ready at the stop, such as the last lines of an event log, is still done.
+  context_.restart();
+  context_.poll();
 }
 
 void Runtime::join() {

@@ -29,7 +29,7 @@ class Runtime {
 
   /// Calls `fn(signal)` on the executor at the first SIGINT or SIGTERM; a second one ends the program the hard way.
   void on_signal(std::function<void(int)> fn);
-  /// Works until `stop` was called by some handler; then no handler runs any more.
+  /// Works until `stop` was called by some handler, and does what is ready by then; no handler runs after that.
   void wait();
   /// Lets `wait` return. Any thread.
   void stop();

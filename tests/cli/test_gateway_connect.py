@@ -184,6 +184,15 @@ class Outages(PairTest):
         self.assertEqual(connect.log_lines("retrying"), [])
         self.assertEqual(self.one_json_document(connect.stdout)["connectors"], 3)
 
+    def test_last_words_are_not_lost(self):
+        keeper, port = dead_port()
+        self.addCleanup(keeper.close)
+        # At once, because it is a matter of who is first.
+        programs = [self.start("connect", f"ws://127.0.0.1:{port}", "--no-reconnect") for _ in range(20)]
+        for connect in programs:
+            self.assert_exit(connect, 1)
+            self.assertIn("registration failed", connect.stderr, connect.describe())
+
     def test_without_reconnecting_when_the_gateway_goes(self):
         gateway, _, connect = self.start_pair(2, "--no-reconnect")
         gateway.signal(signal.SIGKILL)

@@ -9,12 +9,14 @@ from streams import Stream
 
 class ConnectorTest(ProgramTest):
     gateway_flags = []
+    descriptor_limit = None
 
     def setUp(self):
         self.use_gateway(*self.gateway_flags)
 
     def use_gateway(self, *arguments):
-        self.gateway, self.address = self.start_gateway(*arguments)
+        options = self.with_descriptors(self.descriptor_limit) if self.descriptor_limit else {}
+        self.gateway, self.address = self.start_gateway(*arguments, **options)
         # For `connect`, and for peers that know gRPC only.
         self.url = self.grpc_address = self.address
 
