@@ -23,7 +23,6 @@ constexpr char kHandshakeResponse = 0x02;
 constexpr char kRequestHeaders = 0x10;
 constexpr char kRequestBodyChunk = 0x11;
 constexpr char kResponseHeaders = 0x12;
-constexpr char kResponseBodyChunk = 0x13;
 constexpr char kAgentResponse = 0x20;
 constexpr char kHealthStatus = 0x30;
 constexpr char kMetricsReport = 0x31;

@@ -108,7 +108,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void fail(const AgentCall& call, const Error& why);
   /// Nobody gets an answer to it.
   void drop(const AgentCallPtr& call, const Error& why);
-  void dispose(const AgentCall& call, AgentOutcome outcome, Error error);
+  void dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration);
   [[nodiscard]] AgentHandler::Response failure(const Error& why) const;
   void cancel_handler(const AgentCallPtr& call);
   void cancelled(const EventRef& event);

@@ -1,9 +1,10 @@
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 
 #include "connector/agent/internal/agent_server_core.hpp"
@@ -30,33 +31,20 @@ const std::string* id_of(const BusEvent& event) {
   return nullptr;
 }
 
-// These own what a handler is given for as long as it runs.
-
-AgentHandler::Answer decide(std::shared_ptr<AgentHandler> handler, EventRef event,
-                            std::shared_ptr<const ProxyInfo> proxy) {
-  if (const auto* headers = event->get_if<RequestHeaders>()) {
-    co_return co_await handler->request_headers(*headers, *proxy);
-  }
-  if (const auto* chunk = event->get_if<RequestBodyChunk>()) {
-    co_return co_await handler->request_body_chunk(*chunk, *proxy);
-  }
-  if (const auto* headers = event->get_if<ResponseHeaders>()) {
-    co_return co_await handler->response_headers(*headers, *proxy);
-  }
-  if (const auto* chunk = event->get_if<ResponseBodyChunk>()) {
-    co_return co_await handler->response_body_chunk(*chunk, *proxy);
-  }
-  if (const auto* complete = event->get_if<RequestComplete>()) {
-    co_return co_await handler->request_complete(*complete, *proxy);
-  }
-  if (const auto* frame = event->get_if<WebSocketFrame>()) {
-    co_return co_await handler->websocket_frame(*frame, *proxy);
-  }
-  if (const auto* inspect = event->get_if<GuardrailInspect>()) {
-    co_return co_await handler->guardrail_inspect(*inspect, *proxy);
-  }
-  throw std::logic_error("no handler for " + std::string(event->type_name()));
+/// The handler's own coroutine: one around it would cost an allocation of some kilobytes for each event. Whoever waits
+/// for it keeps handler, event and proxy alive.
+AgentHandler::Answer decide(AgentHandler& handler, const BusEvent& event, const ProxyInfo& proxy) {
+  if (const auto* headers = event.get_if<RequestHeaders>()) return handler.request_headers(*headers, proxy);
+  if (const auto* chunk = event.get_if<RequestBodyChunk>()) return handler.request_body_chunk(*chunk, proxy);
+  if (const auto* headers = event.get_if<ResponseHeaders>()) return handler.response_headers(*headers, proxy);
+  if (const auto* chunk = event.get_if<ResponseBodyChunk>()) return handler.response_body_chunk(*chunk, proxy);
+  if (const auto* complete = event.get_if<RequestComplete>()) return handler.request_complete(*complete, proxy);
+  if (const auto* frame = event.get_if<WebSocketFrame>()) return handler.websocket_frame(*frame, proxy);
+  if (const auto* inspect = event.get_if<GuardrailInspect>()) return handler.guardrail_inspect(*inspect, proxy);
+  throw std::logic_error("no handler for " + std::string(event.type_name()));
 }
+
+// These own what a handler is given for as long as it runs.
 
 asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler, std::shared_ptr<const Configure> content,
                                 std::shared_ptr<const ProxyInfo> proxy) {
@@ -134,15 +122,22 @@ void ServerSession::run(std::shared_ptr<Call> call) {
     return line_.ended(*call);
   }
   call->strand = handler_strand();
+  std::optional<AgentHandler::Answer> answer;
+  try {
+    answer.emplace(decide(*core_->handler(), *call->event, *proxy_));
+  } catch (...) {
+    // One that is no coroutine itself.
+    return returned(call, std::current_exception(), {});
+  }
+  // Keeps the session, and so handler and proxy, and the call with its event.
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
-    // At once when the handler ran on the connection's own strand.
-    asio::dispatch(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
+    if (!self->core_->options().handlers) return self->returned(call, exception, std::move(response));
+    asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
       self->returned(call, exception, std::move(response));
     });
   };
   const auto slot = call->cancel.slot();
-  asio::co_spawn(call->strand, decide(core_->handler(), call->event, proxy_),
-                 asio::bind_cancellation_slot(slot, std::move(done)));
+  asio::co_spawn(call->strand, *std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
 void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_ptr exception,
@@ -158,14 +153,15 @@ void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_p
 }
 
 void ServerSession::answer(const AgentCall& call, AgentHandler::Response response) {
+  const Duration duration = core_->timers().now() - call.arrived;
   response.correlation_id = call.id;
-  if (!response.processing_time_ms) response.processing_time_ms = in_ms(core_->timers().now() - call.arrived);
+  if (!response.processing_time_ms) response.processing_time_ms = in_ms(duration);
   auto frame = transport::encode_agent_message(response, wire_);
   if (!frame) return fail(call, frame.error());
   if (send_frame(*std::move(frame), call.id) == transport::SendStatus::too_large) {
     return fail(call, Error(errc::message_too_large, "the answer exceeds the link's limit"));
   }
-  dispose(call, outcome_of(response.decision), {});
+  dispose(call, outcome_of(response.decision), {}, duration);
 }
 
 AgentHandler::Response ServerSession::failure(const Error& why) const {
@@ -179,17 +175,16 @@ void ServerSession::fail(const AgentCall& call, const Error& why) {
   AgentHandler::Response response = failure(why);
   response.correlation_id = call.id;
   if (auto frame = transport::encode_agent_message(response, wire_)) (void)send_frame(*std::move(frame), {});
-  dispose(call, AgentOutcome::failed, why);
+  dispose(call, AgentOutcome::failed, why, core_->timers().now() - call.arrived);
 }
 
 void ServerSession::drop(const AgentCallPtr& call, const Error& why) {
   if (call->state == AgentCall::State::lingering) cancel_handler(call);
-  dispose(*call, AgentOutcome::dropped, why);
+  dispose(*call, AgentOutcome::dropped, why, core_->timers().now() - call->arrived);
 }
 
-void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error) {
+void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration) {
   ++owed_.requests;
-  const Duration duration = core_->timers().now() - call.arrived;
   if (outcome != AgentOutcome::dropped) core_->load().answered(outcome, error.is(errc::timed_out), duration);
   core_->publish(AgentAnswered{std::string(call.id), call.kind, outcome, duration, std::move(error)}, uid_);
 }

@@ -1,17 +1,24 @@
+#pragma once
+
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "transport/codec/internal/agent_uds.hpp"
 #include "transport/codec/internal/text_writer.hpp"
 
-// Optional fields that are not set, and fields that readers give their default anyway, are left out.
+// How payloads of Unix socket frames are written, in either encoding. Optional fields that are not set, and fields that
+// readers give their default anyway, are left out. A message is described by its `fields(writer, message)`, which its
+// source file has; `encode_uds` finds it there.
 namespace sharingbus::transport::internal {
 
 using namespace agent_messages;  // NOLINT(google-build-using-namespace): the subject's vocabulary
-
-namespace {
 
 // Values.
 
@@ -394,256 +401,6 @@ void update_fields(W& to, const ConfigError& in) {
   optional_field(to, "field", in.field);
 }
 
-// Messages: the fields of the payload's struct.
-
-template <class W>
-void fields(W& to, const HandshakeRequest& in) {
-  to.key("supported_versions");
-  to.begin_array(in.supported_versions.size());
-  for (const std::uint32_t version : in.supported_versions)
-    to.number(version);
-  to.end_array();
-  field(to, "proxy_id", in.proxy_id);
-  field(to, "proxy_version", in.proxy_version);
-  json_field(to, "config", in.config_json);
-  filled_field(to, "supported_encodings", in.supported_encodings);
-}
-
-template <class W>
-void fields(W& to, const ReverseRegistrationResponse& in) {
-  field(to, "success", in.success);
-  optional_field(to, "error", in.error);
-  field(to, "proxy_id", in.proxy_id);
-  field(to, "proxy_version", in.proxy_version);
-  field(to, "connection_id", in.connection_id);
-}
-
-/// Top-level copies of the id exist in JSON only.
-void copy_of_id(JsonWriter& to, const std::string& correlation_id) {
-  field(to, "correlation_id", correlation_id);
-}
-void copy_of_id(MsgpackWriter&, const std::string&) {}
-
-template <class W>
-void fields(W& to, const RequestHeaders& in) {
-  copy_of_id(to, in.metadata.correlation_id);
-  field(to, "metadata", in.metadata);
-  field(to, "method", in.method);
-  field(to, "uri", in.uri);
-  headers_field(to, in.headers);
-}
-
-template <class W, class Chunk>
-void chunk_fields(W& to, const Chunk& in, std::string_view transferred) {
-  field(to, "correlation_id", in.correlation_id);
-  bytes_field(to, "data", in.data);
-  field(to, "is_last", in.is_last);
-  optional_field(to, "total_size", in.total_size);
-  field(to, "chunk_index", in.chunk_index);
-  field(to, transferred, in.bytes_transferred);
-}
-template <class W>
-void fields(W& to, const RequestBodyChunk& in) {
-  chunk_fields(to, in, "bytes_received");
-}
-template <class W>
-void fields(W& to, const ResponseBodyChunk& in) {
-  chunk_fields(to, in, "bytes_sent");
-}
-
-template <class W>
-void fields(W& to, const ResponseHeaders& in) {
-  field(to, "correlation_id", in.correlation_id);
-  field(to, "status", in.status);
-  headers_field(to, in.headers);
-}
-
-template <class W>
-void fields(W& to, const RequestComplete& in) {
-  field(to, "correlation_id", in.correlation_id);
-  field(to, "status", in.status);
-  field(to, "duration_ms", in.duration_ms);
-  field(to, "request_body_size", in.request_body_size);
-  field(to, "response_body_size", in.response_body_size);
-  field(to, "upstream_attempts", in.upstream_attempts);
-  optional_field(to, "error", in.error);
-}
-
-std::string opcode_of(FrameType type) {
-  switch (type) {
-    case FrameType::continuation:
-      return "continuation";
-    case FrameType::text:
-      return "text";
-    case FrameType::binary:
-      return "binary";
-    case FrameType::ping:
-      return "ping";
-    case FrameType::pong:
-      return "pong";
-    case FrameType::close:
-      return "close";
-  }
-  return std::to_string(static_cast<int>(type));
-}
-
-template <class W>
-void fields(W& to, const WebSocketFrame& in) {
-  field(to, "correlation_id", in.correlation_id);
-  field(to, "opcode", opcode_of(in.frame_type));
-  bytes_field(to, "data", in.data);
-  field(to, "client_to_server", in.client_to_server);
-  field(to, "frame_index", in.frame_index);
-  field(to, "fin", in.fin);
-  optional_field(to, "route_id", in.route_id);
-  field(to, "client_ip", in.client_ip);
-}
-
-template <class W>
-void fields(W& to, const GuardrailInspect& in) {
-  field(to, "correlation_id", in.correlation_id);
-  field(to, "inspection_type", in.inspection_type);
-  field(to, "content", in.content);
-  optional_field(to, "model", in.model);
-  field(to, "categories", in.categories);
-  optional_field(to, "route_id", in.route_id);
-  field(to, "metadata", in.metadata);
-}
-
-template <class W>
-void fields(W& to, const Configure& in) {
-  field(to, "correlation_id", in.correlation_id);
-  json_field(to, "config", in.config_json);
-  to.key("config_version");
-  if (in.config_version) {
-    to.text(*in.config_version);
-  } else {
-    to.null();
-  }
-}
-
-template <class W>
-void fields(W& to, const Cancel& in) {
-  field(to, "correlation_id", in.correlation_id);
-  // Numbered from 0 here, without "unspecified", which becomes the last one, "manual".
-  const int reason = static_cast<int>(in.reason);
-  field(to, "reason", reason > 0 ? reason - 1 : static_cast<int>(CancelReason::manual) - 1);
-  field(to, "timestamp_ms", in.timestamp_ms);
-}
-
-template <class W>
-void fields(W& to, const Ping& in) {
-  field(to, "sequence", in.sequence);
-  field(to, "timestamp_ms", in.timestamp_ms);
-}
-
-template <class W>
-void fields(W& to, const HandshakeResponse& in) {
-  field(to, "protocol_version", in.protocol_version);
-  field(to, "capabilities", in.capabilities.value_or(AgentCapabilities{}));
-  field(to, "success", in.success);
-  optional_field(to, "error", in.error);
-  field(to, "encoding", std::string(in.encoding == Encoding::msgpack ? "msgpack" : "json"));
-}
-
-template <class W>
-void fields(W& to, const ReverseRegistration& in) {
-  field(to, "protocol_version", in.protocol_version);
-  field(to, "agent_id", in.agent_id);
-  field(to, "capabilities", in.capabilities);
-  optional_field(to, "auth_token", in.auth_token);
-  if (!in.metadata_json.empty()) json_field(to, "metadata", in.metadata_json);
-}
-
-template <class W>
-void fields(W& to, const AgentResponse& in) {
-  field(to, "version", kAgentProtocolVersion);
-  field(to, "decision", in.decision);
-  filled_field(to, "request_headers", in.request_headers);
-  filled_field(to, "response_headers", in.response_headers);
-  filled_field(to, "routing_metadata", in.routing_metadata);
-  to.key("audit");
-  write_audit(to, in.audit, in.correlation_id);
-  if (in.needs_more) field(to, "needs_more", true);
-  optional_field(to, "request_body_mutation", in.request_body_mutation);
-  optional_field(to, "response_body_mutation", in.response_body_mutation);
-  optional_field(to, "websocket_decision", in.websocket_decision);
-}
-
-template <class W>
-void fields(W& to, const HealthStatus& in) {
-  field(to, "agent_id", in.agent_id);
-  // An integer, because that is what published proxies look for.
-  field(to, "state", static_cast<std::int32_t>(in.state));
-  optional_field(to, "message", in.message);
-  optional_field(to, "load", in.load);
-  optional_field(to, "resources", in.resources);
-  optional_field(to, "valid_until_ms", in.valid_until_ms);
-  field(to, "timestamp_ms", in.timestamp_ms);
-  filled_field(to, "disabled_features", in.disabled_features);
-  field(to, "timeout_multiplier", in.timeout_multiplier);
-  optional_field(to, "drain_eta_ms", in.drain_eta_ms);
-  optional_field(to, "unhealthy_reason", in.unhealthy_reason);
-  field(to, "recoverable", in.recoverable);
-}
-
-template <class W>
-void fields(W& to, const MetricsReport& in) {
-  field(to, "agent_id", in.agent_id);
-  field(to, "timestamp_ms", in.timestamp_ms);
-  field(to, "interval_ms", in.interval_ms);
-  to.key("counters");
-  to.begin_array(in.counters.size());
-  for (const CounterMetric& counter : in.counters) {
-    to.begin_struct();
-    named_fields(to, counter);
-    field(to, "value", counter.value);
-    to.end_struct();
-  }
-  to.end_array();
-  const auto finite = [](const GaugeMetric& gauge) { return std::isfinite(gauge.value); };
-  to.key("gauges");
-  to.begin_array(static_cast<std::size_t>(std::count_if(in.gauges.begin(), in.gauges.end(), finite)));
-  for (const GaugeMetric& gauge : in.gauges) {
-    if (!finite(gauge)) continue;
-    to.begin_struct();
-    named_fields(to, gauge);
-    field(to, "value", gauge.value);
-    to.end_struct();
-  }
-  to.end_array();
-  to.key("histograms");
-  to.begin_array(in.histograms.size());
-  for (const HistogramMetric& histogram : in.histograms)
-    write(to, histogram);
-  to.end_array();
-}
-
-template <class W>
-void fields(W& to, const ConfigUpdateRequest& in) {
-  to.key("update_type");
-  to.begin_struct();
-  std::visit([&to](const auto& update) { update_fields(to, update); }, in.update);
-  to.end_struct();
-  field(to, "request_id", in.request_id);
-  field(to, "timestamp_ms", in.timestamp_ms);
-}
-
-template <class W>
-void fields(W& to, const FlowControlSignal& in) {
-  optional_field(to, "correlation_id", in.correlation_id);
-  field(to, "action", static_cast<std::int32_t>(in.action));
-  optional_field(to, "buffer_available", in.buffer_available);
-  field(to, "timestamp_ms", in.timestamp_ms);
-}
-
-template <class W>
-void fields(W& to, const Pong& in) {
-  // The ping's own payload comes back.
-  field(to, "sequence", in.sequence);
-  field(to, "timestamp_ms", in.ping_timestamp_ms);
-}
-
 template <class Message>
 constexpr UdsType type_of() {
   if constexpr (std::is_same_v<Message, HandshakeRequest>) return UdsType::handshake_request;
@@ -669,7 +426,7 @@ constexpr UdsType type_of() {
 }
 
 /// JSON whatever was negotiated.
-constexpr bool always_json(UdsType type) {
+[[nodiscard]] constexpr bool always_json(UdsType type) {
   switch (type) {
     case UdsType::handshake_request:
     case UdsType::handshake_response:
@@ -692,8 +449,6 @@ Result<std::string> payload(const Message& message, std::string frame) {
   return frame;
 }
 
-}  // namespace
-
 template <class Message>
 Result<std::string> encode_uds(const Message& message, Encoding encoding) {
   constexpr UdsType kType = type_of<Message>();
@@ -703,26 +458,5 @@ Result<std::string> encode_uds(const Message& message, Encoding encoding) {
   }
   return payload<JsonWriter>(message, std::move(frame));
 }
-
-template Result<std::string> encode_uds(const HandshakeRequest&, Encoding);
-template Result<std::string> encode_uds(const RequestHeaders&, Encoding);
-template Result<std::string> encode_uds(const RequestBodyChunk&, Encoding);
-template Result<std::string> encode_uds(const ResponseHeaders&, Encoding);
-template Result<std::string> encode_uds(const ResponseBodyChunk&, Encoding);
-template Result<std::string> encode_uds(const WebSocketFrame&, Encoding);
-template Result<std::string> encode_uds(const GuardrailInspect&, Encoding);
-template Result<std::string> encode_uds(const RequestComplete&, Encoding);
-template Result<std::string> encode_uds(const Cancel&, Encoding);
-template Result<std::string> encode_uds(const Configure&, Encoding);
-template Result<std::string> encode_uds(const Ping&, Encoding);
-template Result<std::string> encode_uds(const ReverseRegistrationResponse&, Encoding);
-template Result<std::string> encode_uds(const HandshakeResponse&, Encoding);
-template Result<std::string> encode_uds(const AgentResponse&, Encoding);
-template Result<std::string> encode_uds(const HealthStatus&, Encoding);
-template Result<std::string> encode_uds(const MetricsReport&, Encoding);
-template Result<std::string> encode_uds(const ConfigUpdateRequest&, Encoding);
-template Result<std::string> encode_uds(const FlowControlSignal&, Encoding);
-template Result<std::string> encode_uds(const Pong&, Encoding);
-template Result<std::string> encode_uds(const ReverseRegistration&, Encoding);
 
 }  // namespace sharingbus::transport::internal

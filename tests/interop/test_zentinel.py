@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""`sharingbus agent` asked by the published crate of the agent protocol (zentinel-peer/, in Rust): its pool over Unix
+sockets in both encodings, over gRPC, and with agents that dial in. Needs cargo and, once, crates.io."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from program import DEADLINE, ProgramTest, program_path  # noqa: E402
+
+PEER_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zentinel-peer")
+# What the crate asks for.
+CARGO_NEEDED = (1, 95)
+PEER = None
+
+REQUESTS = 1000
+# By the rules of `sharingbus pool`: every 10th is malicious, every 20th brings an attack in its body.
+BLOCKED = REQUESTS // 10 + REQUESTS // 20
+
+
+def cargo(*arguments, target):
+    environment = {**os.environ, "CARGO_TARGET_DIR": target}
+    return subprocess.run(["cargo", *arguments], cwd=PEER_SOURCE, env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+
+
+def setUpModule():
+    global PEER
+    if not shutil.which("cargo"):
+        raise unittest.SkipTest("no cargo")
+    target = os.path.join(os.path.dirname(os.path.abspath(program_path())), "zentinel-peer")
+    version = re.search(r"(\d+)\.(\d+)", cargo("--version", target=target).stdout)
+    if not version or (int(version[1]), int(version[2])) < CARGO_NEEDED:
+        raise unittest.SkipTest("cargo is older than 1.95")
+    fetched = cargo("fetch", "--locked", target=target)
+    if fetched.returncode != 0:
+        raise unittest.SkipTest(f"crates.io cannot be reached: {fetched.stderr[-300:]}")
+    built = cargo("build", "--locked", "--offline", target=target)
+    if built.returncode != 0:
+        raise AssertionError(f"cargo build failed:\n{built.stderr[-3000:]}")
+    PEER = os.path.join(target, "debug", "zentinel-peer")
+
+
+class ZentinelTest(ProgramTest):
+    def setUp(self):
+        # Short, as the paths of sockets have to be.
+        self.folder = tempfile.mkdtemp(prefix="sb")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = os.path.join(self.folder, "agent.sock")
+
+    def start_agent(self, *arguments):
+        agent = self.start("agent", *arguments)
+        return agent, agent.wait_output("^listening .*=(\\S+)$")[1]
+
+    def peer(self, *arguments):
+        # 200 ids at once over four connections.
+        flags = ["--requests", str(REQUESTS), "--concurrency", "200", "--connections", "4"]
+        return self.start(*arguments, *flags, command=[PEER])
+
+    def assert_all_right(self, peer):
+        self.assert_exit(peer, 0, 4 * DEADLINE)
+        report = json.loads(peer.output_lines()[-1])
+        found = {key: report[key] for key in ("requests", "blocked", "wrong", "errors", "connections")}
+        expected = {"requests": REQUESTS, "blocked": BLOCKED, "wrong": 0, "errors": 0, "connections": 4}
+        self.assertEqual(found, expected, peer.describe())
+
+    def assert_ends(self, agent):
+        agent.interrupt()
+        self.assert_exit(agent, 0)
+
+
+class Pool(ZentinelTest):
+    def test_message_pack_over_a_unix_socket(self):
+        agent, _ = self.start_agent("--listen", f"unix:{self.path}")
+        self.assert_all_right(self.peer("pool", self.path))
+        agent.wait_log("proxy connected proxy_id=zentinel-proxy .* encoding=msgpack", skip=3)
+        self.assert_ends(agent)
+
+    def test_json_over_a_unix_socket(self):
+        agent, _ = self.start_agent("--listen", f"unix:{self.path}", "--encoding", "json")
+        self.assert_all_right(self.peer("pool", self.path))
+        agent.wait_log("proxy connected proxy_id=zentinel-proxy .* encoding=json", skip=3)
+        self.assert_ends(agent)
+
+    def test_grpc(self):
+        agent, address = self.start_agent("--listen", "grpc://127.0.0.1:0")
+        self.assert_all_right(self.peer("pool", f"http://{address}"))
+        agent.wait_log("proxy connected proxy_id=zentinel-proxy .* encoding=protobuf", skip=3)
+        self.assert_ends(agent)
+
+
+class Reverse(ZentinelTest):
+    def test_agents_dial_in(self):
+        peer = self.peer("reverse", self.path)
+        peer.wait_output("^listening$")
+        agent, _ = self.start_agent("--reverse", f"unix:{self.path}")
+        self.assert_all_right(peer)
+        agent.wait_log("proxy connected proxy_id=zentinel-proxy .* reverse=true", skip=3)
+        self.assert_ends(agent)
+
+
+if __name__ == "__main__":
+    unittest.main()
