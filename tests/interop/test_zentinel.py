@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """`sharingbus agent` asked by the published crate of the agent protocol (zentinel-peer/, in Rust): its pool over Unix
-sockets in both encodings, over gRPC, and with agents that dial in. Needs cargo and, once, crates.io."""
+sockets in both encodings, over gRPC, and with agents that dial in; and the crate's agent asked by `sharingbus pool`.
+Needs cargo and, once, crates.io."""
 
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
-from program import DEADLINE, ProgramTest, program_path  # noqa: E402
+from program import DEADLINE, ProgramTest, dead_port, program_path, wait_until  # noqa: E402
 
 PEER_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zentinel-peer")
 # What the crate asks for.
@@ -103,6 +105,40 @@ class Reverse(ZentinelTest):
         self.assert_all_right(peer)
         agent.wait_log("proxy connected proxy_id=zentinel-proxy .* reverse=true", skip=3)
         self.assert_ends(agent)
+
+
+class CrateAgent(ZentinelTest):
+    def assert_asked_right(self, endpoint, *arguments):
+        flags = ["--requests", REQUESTS, "--concurrency", 200, "--connections", 4]
+        done = self.run_program("pool", "--json", "--agent", endpoint, *flags, *arguments, seconds=4 * DEADLINE)
+        self.assertEqual(done.code, 0, done)
+        report = self.one_json_document(done.stdout)
+        found = {key: report[key] for key in ("requests", "blocked", "wrong", "failed")}
+        self.assertEqual(found, {"requests": REQUESTS, "blocked": BLOCKED, "wrong": 0, "failed": 0})
+
+    def start_peer_on_socket(self):
+        self.start("agent", self.path, command=[PEER])
+        wait_until(lambda: os.path.exists(self.path), "the agent's socket")
+
+    def test_json_over_a_unix_socket(self):
+        self.start_peer_on_socket()
+        self.assert_asked_right(f"unix:{self.path}")
+
+    def test_message_pack_over_a_unix_socket(self):
+        self.start_peer_on_socket()
+        self.assert_asked_right(f"unix:{self.path}", "--encoding", "msgpack")
+
+    def test_grpc(self):
+        keeper, port = dead_port()
+        keeper.close()
+        self.start("agent", f"http://127.0.0.1:{port}", command=[PEER])
+
+        def answers():
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(answers, "the agent's port")
+        self.assert_asked_right(f"grpc://127.0.0.1:{port}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+// The pool from many threads at once, on an executor with several, in real time.
+
+#include <atomic>
+#include <thread>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include "bus/async_timer_service.hpp"
+#include "tests/connector/agent/pool_world.hpp"
+
+namespace sharingbus::test {
+namespace {
+
+TEST(AgentPoolThreads, CallsFromManyThreads_EachEndsOnce_WhileConnectionsComeAndGo) {
+  constexpr int kThreads = 3;
+  constexpr int kCalls = 400;
+  boost::asio::io_context io;
+  auto guard = boost::asio::make_work_guard(io);
+  AsyncTimerService timers(io.get_executor());
+  SharingBus bus{BusOptions{.log = nullptr}};
+  const auto strand = boost::asio::make_strand(io);
+  transport::MemoryNetwork network(strand);
+  std::optional<ScriptAgent> agent(std::in_place, strand, bus, network, "waf.sock");
+  ASSERT_TRUE(agent->listen());
+  std::vector<std::thread> workers;
+  for (int i = 0; i < kThreads; ++i)
+    workers.emplace_back([&] { io.run(); });
+
+  std::atomic<int> ended{0};
+  std::atomic<int> answered{0};
+  {
+    auto options = AgentPoolOptions{};
+    options.reconnect_interval = 1ms;
+    options.health_check_interval = 5ms;
+    AgentPool pool(
+        io.get_executor(), bus, timers,
+        [&](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
+          return network.make_dialer(where.endpoint.host);
+        },
+        options);
+    pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).get();
+    pool.start_maintenance();
+    std::vector<std::thread> callers;
+    for (int t = 0; t < kThreads; ++t) {
+      callers.emplace_back([&, t] {
+        for (int i = 0; i < kCalls; ++i) {
+          const std::string id = std::to_string(t) + "-" + std::to_string(i);
+          messages::RequestHeaders event;
+          event.metadata.correlation_id = id;
+          pool.send_request_headers("waf", id, event, [&](const Error& error, const AgentReply&) {
+            if (!error) ++answered;
+            ++ended;
+          });
+          if (i % 7 == 0) static_cast<void>(pool.cancel_request("waf", id));
+          if (i % 11 == 0) static_cast<void>(pool.stats());
+          if (i % 13 == 0) static_cast<void>(pool.create_sticky_session(id, "waf"));
+          // A connection breaks now and then.
+          if (t == 0 && i % 100 == 50) {
+            boost::asio::post(strand, [&] {
+              for (const auto& session : agent->sessions()) {
+                if (!session->closed) return session->link->cancel(Error(errc::cancelled, "broken"));
+              }
+            });
+          }
+        }
+      });
+    }
+    for (std::thread& caller : callers)
+      caller.join();
+    pool.async_close(boost::asio::use_future).get();
+    EXPECT_EQ(pool.protocol_metrics().in_flight.load(), 0);
+    EXPECT_EQ(pool.protocol_metrics().healthy_connections.load(), 0);
+  }
+  boost::asio::post(strand, [&] { agent->kill(); });
+  guard.reset();
+  for (std::thread& worker : workers)
+    worker.join();
+  EXPECT_EQ(ended.load(), kThreads * kCalls);
+  EXPECT_GT(answered.load(), 0);
+  agent.reset();
+}
+
+}  // namespace
+}  // namespace sharingbus::test
