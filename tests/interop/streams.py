@@ -38,6 +38,10 @@ class Inbox:
     def end(self):
         self._messages.put(END)
 
+    def waiting(self):
+        """Messages that have come and were not received yet."""
+        return self._messages.qsize()
+
     def receive(self, seconds=DEADLINE):
         """Number and fields of the next message; None when the stream ended."""
         data = self.receive_bytes(seconds)

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,10 +30,11 @@ from connector_wire import (  # noqa: E402
     integer,
     invoke_request,
     register_request,
+    string_map,
     text,
 )
 from phoenix_wire import HEARTBEAT, JOIN, LOBBY, PATH, PHOENIX, PROTO, REPLY, phoenix, proto_payload  # noqa: E402
-from program import DEADLINE, descriptors  # noqa: E402
+from program import DEADLINE, descriptors, scaled  # noqa: E402
 from sockets import PhoenixStream  # noqa: E402
 
 MIB = 1024 * 1024
@@ -326,6 +328,88 @@ class Sizes(WebSocketTest):
         bad.wait_end()
         self.assertEqual(bad.close_code, 1009)
         self.gateway.wait_log("connector disconnected address=acme.echo.bad .*1000")
+
+
+class ManyOnOneSocket(WebSocketTest):
+    """Multiplexed: N registrations on one socket, told apart by ARN."""
+
+    gateway_flags = ["--duplicates", "refuse-new"]
+
+    def register_many(self, stream, count):
+        """All at once; the ARNs by instance."""
+        for i in range(count):
+            stream.send(register_request(instance=f"m-{i}"))
+        responses = [stream.receive_until(REGISTER_RESPONSE) for _ in range(count)]
+        self.assertTrue(all(integer(response, 1) for response in responses), responses)
+        return {text(response, 4) for response in responses}
+
+    def test_each_registers_and_is_asked_by_its_arn(self):
+        stream, asking = self.open(), self.registered(instance="asking")
+        count = 20
+        self.assertEqual(self.register_many(stream, count), {f"matrix:acme:echo:m-{i}" for i in range(count)})
+        self.gateway.wait_log("connector registered .* connectors=21 ")
+        for i in range(count):
+            asking.send(invoke_request(f"i-{i}", f"acme.echo.m-{i}", payload=str(i)))
+        asked = {}
+        for _ in range(count):
+            request = stream.receive_until(EXECUTE_REQUEST)
+            asked[string_map(request, 4)["connector_arn"]] = request[2][-1].decode()
+            stream.send(execute_response(text(request, 1), request[2][-1]))
+        self.assertEqual(asked, {f"matrix:acme:echo:m-{i}": str(i) for i in range(count)})
+        answers = [asking.receive_until(INVOKE_RESPONSE) for _ in range(count)]
+        self.assertEqual({text(a, 1): a[3][-1].decode() for a in answers}, {f"i-{i}": str(i) for i in range(count)})
+
+    def test_one_that_is_rejected_is_named_and_touches_no_other(self):
+        self.registered(instance="taken")
+        stream = self.open()
+        for instance in ("m-1", "taken", "m-2"):
+            stream.send(register_request(instance=instance))
+        responses = [stream.receive_until(REGISTER_RESPONSE) for _ in range(3)]
+        # G4: the ARN is there in refusals, too.
+        self.assertEqual(
+            {text(response, 4): integer(response, 1) for response in responses},
+            {"matrix:acme:echo:m-1": 1, "matrix:acme:echo:taken": 0, "matrix:acme:echo:m-2": 1},
+        )
+        self.assert_alive(stream)
+
+    def test_all_go_with_their_socket(self):
+        stream = self.open()
+        self.register_many(stream, 5)
+        stream.reset()
+        self.gateway.wait_log("connector disconnected address=acme.echo.m", skip=4)
+        self.assert_serves()
+
+    def test_one_heartbeat_does_for_all(self):
+        self.use_gateway("--session-timeout", scaled(600))
+        stream, silent = self.open(), self.registered(instance="silent")
+        self.register_many(stream, 3)
+        # Longer than any may be silent.
+        beating = threading.Event()
+        self.addCleanup(beating.set)
+        while not beating.wait(0.05):
+            stream.send(heartbeat_request())
+            if self.gateway.log_lines("connector disconnected address=acme.echo.silent .*no message for"):
+                break
+        silent.wait_end()
+        stream.send(heartbeat_request("last"))
+        while text(stream.receive_until(HEARTBEAT_RESPONSE), 1) != "last":
+            pass
+        self.assertEqual(self.gateway.log_lines("connector disconnected address=acme.echo.m"), [])
+
+    def test_they_ask_each_other(self):
+        stream = self.open()
+        self.register_many(stream, 2)
+        stream.send(invoke_request("i-1", "acme.echo.m-1", payload="[1]"))
+        request = stream.receive_until(EXECUTE_REQUEST)
+        stream.send(execute_response(text(request, 1), b"[2]"))
+        self.assertEqual(stream.receive_until(INVOKE_RESPONSE)[3], [b"[2]"])
+
+    def test_512_on_one_socket(self):
+        stream = self.open()
+        self.register_many(stream, 512)
+        self.assert_alive(stream)
+        stream.finish()
+        self.gateway.wait_log("connector disconnected .* connectors=0 ")
 
 
 class Storm(WebSocketTest):

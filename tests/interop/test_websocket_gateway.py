@@ -13,11 +13,13 @@ sys.path[:0] = [HERE, os.path.join(HERE, os.pardir, "support")]
 import test_python_gateway as over_grpc  # noqa: E402
 from connector_wire import (  # noqa: E402
     EXECUTE_RESPONSE,
+    HEARTBEAT_REQUEST,
     HEARTBEAT_RESPONSE,
     REGISTER_REQUEST,
     execute_request,
     field,
     heartbeat_request,
+    heartbeat_response,
     register_response,
     text,
 )
@@ -26,6 +28,7 @@ from phoenix_wire import (  # noqa: E402
     ERROR,
     HEARTBEAT,
     JOIN,
+    LEAVE,
     LOBBY,
     PATH,
     PHOENIX,
@@ -35,7 +38,7 @@ from phoenix_wire import (  # noqa: E402
     proto_payload,
     reply,
 )
-from program import INTERRUPTED, scaled  # noqa: E402
+from program import INTERRUPTED, scaled, wait_until  # noqa: E402
 from sockets import PhoenixGateway  # noqa: E402
 
 MIB = 1024 * 1024
@@ -203,6 +206,14 @@ class Stays(OverWebSocket, over_grpc.Stays):
             session.send_raw(phoenix(join_ref, ref, topic, PROTO, proto_payload(execute_request(f"r-{i}", b"1"))))
             self.assertEqual(text(session.receive_until(EXECUTE_RESPONSE), 1), f"r-{i}")
 
+    def test_hexadecimal_data(self):
+        _, session = self.connected()
+        # Its length is no multiple of four, so it is no base64.
+        request = execute_request("r-hex", b"[12]")
+        self.assertEqual(len(request) % 2, 1)
+        session.push(PROTO, {"data": request.hex()})
+        self.assertEqual(text(session.receive_until(EXECUTE_RESPONSE), 1), "r-hex")
+
     def test_data_in_a_reply(self):
         _, session = self.connected()
         session.send_raw(reply("1", "2", LOBBY, proto_payload(execute_request("r-reply", b"[1]"))))
@@ -305,6 +316,16 @@ class Ends(OverWebSocket, over_grpc.Ends):
                 connect.wait_log(" disconnected .* reason=stream-error")
                 self.assert_comes_back(connect, session)
 
+    def test_ctrl_c_leaves_and_closes_in_good_order(self):
+        # Weakness 10.
+        connect, session = self.connected()
+        session.next_frame(JOIN)
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
+        session.wait_end()
+        self.assertEqual(session.next_frame(LEAVE)[2:], [LOBBY, LEAVE, {}])
+        self.assertEqual(session.close_code, 1000)
+
 
 class Handshake(WebSocketTest):
     def test_request(self):
@@ -339,6 +360,101 @@ class Beats(WebSocketTest):
         self.assertEqual((frame[0], frame[2], frame[4]), (None, PHOENIX, {}))
         connect.interrupt()
         self.assert_exit(connect, INTERRUPTED)
+
+
+class ManyOnOneSocket(WebSocketTest):
+    """Multiplexed: registrations of a tenant share a socket."""
+
+    SHARED = ["--max-registrations-per-stream", 512]
+
+    def start_many(self, count, *arguments):
+        """The program and the only session, with all of them registered."""
+        connect = self.start_connect("--instances", count, "--instance", "m", *self.SHARED, *arguments)
+        session = self.gateway.accept()
+        self.names = {text(session.accept_registration(), 3) for _ in range(count)}
+        connect.wait_log(" registered address=", skip=count - 1)
+        return connect, session
+
+    def ask(self, session, i):
+        context = {"connector_arn": f"matrix:default:echo:m-{i}"}
+        session.send(execute_request(f"r-{i}", str(i), context=context))
+
+    def assert_all_answer(self, session, numbers):
+        for i in numbers:
+            self.ask(session, i)
+        answers = [session.receive_until(EXECUTE_RESPONSE) for _ in numbers]
+        self.assertEqual({text(a, 1): a[3][-1].decode() for a in answers}, {f"r-{i}": str(i) for i in numbers})
+
+    def test_all_register_and_answer(self):
+        _, session = self.start_many(20)
+        self.assertEqual(self.names, {f"m-{i}" for i in range(1, 21)})
+        self.assert_all_answer(session, range(1, 21))
+
+    def test_no_more_than_they_may(self):
+        connect = self.start_connect("--instances", 7, "--instance", "m", "--max-registrations-per-stream", 3)
+        sessions = [self.gateway.accept() for _ in range(3)]
+        registered = [0, 0, 0]
+
+        def accept_all():
+            for i, session in enumerate(sessions):
+                while session.waiting():
+                    session.accept_registration()
+                    registered[i] += 1
+            return sum(registered) == 7
+
+        wait_until(accept_all, "7 registrations")
+        self.assertEqual(sorted(registered), [1, 3, 3])
+        connect.wait_log(" registered address=", skip=6)
+
+    def test_one_that_is_rejected_touches_no_other(self):
+        connect = self.start_connect("--instances", 3, "--instance", "m", *self.SHARED)
+        session = self.gateway.accept()
+        for _ in range(3):
+            name = text(session.receive_until(REGISTER_REQUEST), 3)
+            good = name != "m-2"
+            session.send(register_response(good, f"matrix:default:echo:{name}", error="" if good else "not you"))
+        connect.wait_log(" registered address=", skip=1)
+        connect.wait_log("registration failed address=default.echo.m-2 .*not you")
+        self.assert_all_answer(session, (1, 3))
+        # It tries again, on the same socket.
+        self.assertEqual(text(session.receive_until(REGISTER_REQUEST), 3), "m-2")
+        self.assertEqual(connect.log_lines(" disconnected "), [])
+
+    def test_addressed_to_nobody(self):
+        # Weakness 31: the caller must not wait for its timeout.
+        connect, session = self.start_many(2)
+        self.ask(session, 7)
+        response = session.receive_until(EXECUTE_RESPONSE)
+        self.assertEqual((text(response, 1), response.get(2, [0])[-1]), ("r-7", 0))
+        self.assert_all_answer(session, (1, 2))
+        self.assertEqual(connect.log_lines(" disconnected "), [])
+
+    def test_one_heartbeat_for_the_socket(self):
+        _, session = self.start_many(5, "--heartbeat-interval", "200ms", "--heartbeat-timeout", scaled(5000))
+        for _ in range(3):
+            session.send(heartbeat_response(session.receive_fields(HEARTBEAT_REQUEST)))
+
+    def test_silence_is_noticed(self):
+        # Weakness 34.
+        connect, session = self.start_many(3, "--heartbeat-interval", scaled(100), "--heartbeat-timeout", scaled(400))
+        connect.wait_log(" disconnected .* reason=heartbeat-timeout", skip=2)
+        session.wait_end()
+
+    def test_all_come_back_together(self):
+        connect, session = self.start_many(5)
+        session.reset()
+        again = self.gateway.accept()
+        for _ in range(5):
+            again.accept_registration()
+        connect.wait_log(" registered address=", skip=9)
+        self.assert_all_answer(again, range(1, 6))
+
+    def test_ctrl_c(self):
+        connect, session = self.start_many(5)
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
+        session.wait_end()
+        self.assertEqual(len(connect.log_lines(" disconnected .* reason=shutdown")), 5)
 
 
 class Sizes(WebSocketTest):

@@ -53,6 +53,7 @@ class MarkedChannel final : public transport::MessageChannel {
     return {std::move(frame), binary};
   }
   std::optional<transport::WebSocketMessage> heartbeat() override { return std::nullopt; }
+  std::optional<transport::WebSocketMessage> farewell() override { return std::nullopt; }
 
  private:
   std::string frame_;

@@ -57,18 +57,22 @@ void SharedStream::dial(SharingBus& bus, transport::Dialer& streams, const trans
   auto subscription = subscribe_on(bus, strand_, std::move(wanted), [weak = weak_from_this()](const Received& item) {
     if (const auto self = weak.lock()) self->received(item);
   });
-  link_ = streams.open(std::move(stream), {});
+  auto opened = streams.open(std::move(stream), {});
+  {
+    const std::scoped_lock lock(mutex_);
+    link_ = std::move(opened);
+  }
   // No message comes before there is credit, and so before this.
   boost::asio::post(strand_, [self = shared_from_this(), subscription = std::move(subscription)]() mutable {
     if (self->ended_) return;
     self->subscription_ = std::move(subscription);
-    self->link_->grant(kWindow);
+    self->link()->grant(kWindow);
   });
 }
 
 std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::StreamOptions options,
                                                    std::string first_frame) {
-  auto lane = std::make_shared<LaneLink>(std::move(arn), weak_from_this(), link_, std::move(options));
+  auto lane = std::make_shared<LaneLink>(std::move(arn), weak_from_this(), link(), std::move(options));
   boost::asio::post(strand_, [self = shared_from_this(), lane] {
     if (self->ended_) {
       if (const auto owner = self->owner_.lock()) static_cast<void>(owner->registration_ended(*self, lane->arn()));
@@ -90,6 +94,15 @@ std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::S
       break;
   }
   return lane;
+}
+
+std::shared_ptr<transport::Link> SharedStream::link() const {
+  const std::scoped_lock lock(mutex_);
+  return link_;
+}
+
+void SharedStream::cancel(Error why) {
+  link()->cancel(std::move(why));
 }
 
 void SharedStream::on_strand(std::function<void()> fn) {
@@ -127,9 +140,9 @@ void SharedStream::lane_ended(LaneLink& lane, const Error& why) {
   const auto owner = owner_.lock();
   if (owner && !owner->registration_ended(*this, lane.arn())) return;
   if (why) {
-    link_->cancel(why);
+    link()->cancel(why);
   } else {
-    link_->finish();
+    link()->finish();
   }
 }
 
@@ -138,11 +151,12 @@ void SharedStream::received(const Received& item) {
   if (const EventRef* ref = item.event()) return event(**ref);
   if (const Gap* gap = item.gap()) {
     // Cannot be while the credit is kept.
-    return link_->cancel({errc::internal, "lost " + std::to_string(gap->count) + " inbound messages"});
+    return link()->cancel({errc::internal, "lost " + std::to_string(gap->count) + " inbound messages"});
   }
   if (item.closed() == nullptr) return;
+  // Maybe before there is a link.
   const Error why(errc::closed, "the bus was closed");
-  link_->cancel(why);
+  if (const auto below = link()) below->cancel(why);
   shut(why, {});
 }
 
@@ -164,7 +178,7 @@ void SharedStream::event(const BusEvent& event) {
   ++(transport::frame_class_of(event) == transport::FrameClass::request ? owed_.requests : owed_.controls);
   route(event);
   if (owed_.requests >= kWindow.requests / 4 || owed_.controls >= kWindow.controls / 4) {
-    link_->grant(std::exchange(owed_, {}));
+    link()->grant(std::exchange(owed_, {}));
   }
 }
 
@@ -215,8 +229,7 @@ void SharedStream::registered(const messages::RegisterResponse& response, const 
   if (lane) static_cast<void>(deliver(*lane, event));
 }
 
-void SharedStream::requested(const std::string& request_id, const messages::StringMap& context,
-                             const BusEvent& event) {
+void SharedStream::requested(const std::string& request_id, const messages::StringMap& context, const BusEvent& event) {
   const auto arn = context.find("connector_arn");
   const auto lane = arn != context.end() ? of_arn(arn->second) : only_one();
   if (!lane) return refuse(request_id, "no such connector is registered on this stream");
@@ -244,7 +257,7 @@ void SharedStream::refuse(const std::string& request_id, const std::string& why)
 
 /// What finds no room is lost: whoever waits for it has a deadline.
 void SharedStream::answer(const messages::ConnectorMessage& message) {
-  static_cast<void>(link_->send(transport::encode_connector_message(message)));
+  static_cast<void>(link()->send(transport::encode_connector_message(message)));
 }
 
 std::shared_ptr<LaneLink> SharedStream::of_arn(const std::string& arn) const {

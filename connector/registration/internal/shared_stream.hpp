@@ -45,7 +45,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   /// A further registration; `first_frame` registers it. Any thread.
   std::shared_ptr<transport::Link> add(std::string arn, transport::StreamOptions options, std::string first_frame);
   /// Ends the stream, and with it every registration. Any thread.
-  void cancel(Error why) { link_->cancel(std::move(why)); }
+  void cancel(Error why);
 
   void on_strand(std::function<void()> fn) override;
   bool passes(const std::shared_ptr<LaneLink>& lane, std::string_view frame) override;
@@ -57,11 +57,11 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   void shut(const Error& why, Duration retry_after);
   void route(const BusEvent& event);
   void registered(const transport::messages::RegisterResponse& response, const BusEvent& event);
-  void requested(const std::string& request_id, const transport::messages::StringMap& context,
-                 const BusEvent& event);
+  void requested(const std::string& request_id, const transport::messages::StringMap& context, const BusEvent& event);
   void heartbeat(const transport::messages::HeartbeatResponse& response, const BusEvent& event);
   void refuse(const std::string& request_id, const std::string& why);
   void answer(const transport::messages::ConnectorMessage& message);
+  [[nodiscard]] std::shared_ptr<transport::Link> link() const;
   [[nodiscard]] std::shared_ptr<LaneLink> of_arn(const std::string& arn) const;
   [[nodiscard]] std::shared_ptr<LaneLink> of_address(const std::string& address) const;
   [[nodiscard]] std::shared_ptr<LaneLink> only_one() const;
@@ -72,8 +72,6 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   TimerService& timers_;
   const std::weak_ptr<SharedStreamOwner> owner_;
   const std::size_t max_registrations_;
-  /// Set by `dial`.
-  std::shared_ptr<transport::Link> link_;
 
   // The strand's.
   CallbackSubscription subscription_;
@@ -87,8 +85,9 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   /// Why, once it is over.
   std::optional<Error> ended_;
 
-  std::mutex mutex_;
-  // Guarded by the mutex.
+  mutable std::mutex mutex_;
+  // Guarded by the mutex. The link is there once `dial` has returned.
+  std::shared_ptr<transport::Link> link_;
   std::optional<TimePoint> heartbeat_sent_;
   std::optional<TimePoint> heartbeat_answered_;
 };
