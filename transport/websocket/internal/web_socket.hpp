@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "bus/base/error.hpp"
 #include "bus/base/timer.hpp"
@@ -62,6 +63,9 @@ class WebSocket : public std::enable_shared_from_this<WebSocket> {
 
   [[nodiscard]] Wire& wire() noexcept { return *wire_; }
 
+  /// Lets `what` go when this does: after the last operation.
+  void hold(std::shared_ptr<void> what) { held_ = std::move(what); }
+
   /// Client: asks for the upgrade.
   void upgrade(const std::string& host, const std::string& target, std::function<void(UpgradeAnswer)> done);
   /// Server: reads the request, with a header of at most so many bytes; then `accept`, or `refuse_upgrade`.
@@ -81,6 +85,8 @@ class WebSocket : public std::enable_shared_from_this<WebSocket> {
  private:
   struct Beast;
 
+  /// The first member, so that it goes last.
+  std::shared_ptr<void> held_;
   const std::shared_ptr<Wire> wire_;
   const std::unique_ptr<Beast> beast_;
 };

@@ -66,6 +66,8 @@ void WebSocketLink::cancel(Error why) {
 }
 
 void WebSocketLink::start() {
+  place_ = std::shared_ptr<void>(static_cast<void*>(nullptr),
+                                 [links = context_.links, key = this](void*) { links->remove(key); });
   post([this] {
     if (!reason_) begin();
   });
@@ -325,12 +327,17 @@ void WebSocketLink::close(Error error, Duration retry_after) {
   if (std::exchange(ended_, true)) return;
   give_up();
   publisher_.closed(std::move(error), retry_after);
-  context_.links->remove(this);
+  leave();
 }
 
 void WebSocketLink::vanish() {
   if (std::exchange(ended_, true)) return;
   give_up();
+  leave();
+}
+
+void WebSocketLink::leave() {
+  if (place_) return place_.reset();
   context_.links->remove(this);
 }
 

@@ -69,7 +69,10 @@ class WebSocketLink : public Link, public WebSocketEvents, public std::enable_sh
 
   // What derived classes call. On the strand.
   /// Takes the socket that WebSocket and TLS handshakes go over, so that it ends with the link.
-  void use(const std::shared_ptr<WebSocket>& socket) { socket_ = socket; }
+  void use(const std::shared_ptr<WebSocket>& socket) {
+    socket_ = socket;
+    socket_->hold(place_);
+  }
   /// The WebSocket is open: now it is the protocol's turn.
   void upgraded(std::string peer);
   /// Ends the stream for this reason unless there is one. An open WebSocket is told.
@@ -117,6 +120,7 @@ class WebSocketLink : public Link, public WebSocketEvents, public std::enable_sh
   void close_socket(bool reset);
   void end_now();
   void give_up();
+  void leave();
 
   void watch();
   void heartbeat();
@@ -137,6 +141,9 @@ class WebSocketLink : public Link, public WebSocketEvents, public std::enable_sh
   bool sends_closed_ = false;
 
   // The strand's.
+  /// Its end is the end of this link's place in the set: when neither the link nor an operation of its socket, which
+  /// may come to its end later, needs the executor any more.
+  std::shared_ptr<void> place_;
   std::shared_ptr<WebSocket> socket_;
   std::unique_ptr<MessageChannel> channel_;
   std::string peer_;
