@@ -62,8 +62,11 @@ class Registration(WebSocketTest):
         self.assert_exit(gateway, 0)
 
     def test_connectors_may_share_connections(self):
-        gateway, _, _ = self.start_pair(50, "--max-registrations-per-stream", "20")
+        gateway, _, connect = self.start_pair(50, "--max-registrations-per-stream", "20")
         gateway.wait_log(r"connector registered .* connectors=50 connections=3$")
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
+        gateway.wait_log(r"connector disconnected .* connectors=0 connections=0$")
 
     def test_both_transports_at_once(self):
         gateway = self.start("gateway", "--grpc", "127.0.0.1:0", "--websocket", "127.0.0.1:0")
