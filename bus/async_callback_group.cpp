@@ -33,6 +33,8 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
   explicit Worker(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {
     internal::prepare_fences();
   }
+  /// The worker as the group's handles have it: while there is one, there may be more members.
+  static std::shared_ptr<Worker> make(boost::asio::any_io_executor executor);
 
   void wake(detail::Waiter* first, detail::Waiter* last) noexcept override {
     // Once they are added, a job on its way may run the last of them and let go of the last of us.
@@ -63,9 +65,13 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
 
   /// Members that were not stopped: without one, nothing goes to the executor, whose context may be gone.
   void join() noexcept { members_.fetch_add(1, std::memory_order_relaxed); }
-  void leave() noexcept { members_.fetch_sub(1, std::memory_order_release); }
+  /// With `ends` held.
+  void leave() noexcept {
+    members_.fetch_sub(1, std::memory_order_release);
+    let_go_if_unused();
+  }
 
-  /// Held while a member lets go of its subscription, or somebody asks for its figures.
+  /// Held while a member lets go of its subscription, somebody asks for its figures, or a job is posted.
   std::mutex ends;
 
  private:
@@ -110,6 +116,8 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
     if (!scheduled_.load(std::memory_order_seq_cst)) schedule();
   }
   void schedule() noexcept;
+  [[nodiscard]] bool post_job() noexcept;
+  void let_go_if_unused() noexcept;
   void drain() noexcept;
   void run_ready() noexcept;
   void read_inbox() noexcept;
@@ -120,7 +128,13 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
   void dropped() noexcept;
   void tell_stoppers() noexcept;
 
-  const boost::asio::any_io_executor executor_;
+  // Guarded by `ends`. The bus may keep what it has of let-go members for longer than the executor's context lives, so
+  // the executor goes with the last of members and handles.
+  std::optional<boost::asio::any_io_executor> executor_;
+  bool handles_ = true;
+  /// The executor is gone: there are no members and will be none.
+  std::atomic<bool> unused_{false};
+
   std::atomic<detail::Waiter*> ready_{nullptr};
   /// A job is on its way or at work, or somebody throws away what came. Whoever set it is the consumer.
   std::atomic<bool> scheduled_{false};
@@ -233,7 +247,10 @@ std::shared_ptr<CallbackSubscription::Member> CallbackSubscription::Member::begi
   try {
     state = core->subscribe(std::move(options), nullptr, false, inbox);
   } catch (...) {
-    member->worker_->leave();
+    {
+      const std::scoped_lock lock(member->worker_->ends);
+      member->worker_->leave();
+    }
     member->kept_.reset();
     throw;
   }
@@ -361,9 +378,39 @@ void CallbackGroup::Worker::tell_stoppers() noexcept {
   moved_on_.notify_all();
 }
 
+std::shared_ptr<CallbackGroup::Worker> CallbackGroup::Worker::make(boost::asio::any_io_executor executor) {
+  struct Handles {
+    explicit Handles(std::shared_ptr<Worker> of) noexcept : worker(std::move(of)) {}
+    Handles(const Handles&) = delete;
+    Handles& operator=(const Handles&) = delete;
+    ~Handles() {
+      const std::scoped_lock lock(worker->ends);
+      worker->handles_ = false;
+      worker->let_go_if_unused();
+    }
+    const std::shared_ptr<Worker> worker;
+  };
+  const auto handles = std::make_shared<Handles>(std::make_shared<Worker>(std::move(executor)));
+  return {handles, handles->worker.get()};
+}
+
+void CallbackGroup::Worker::let_go_if_unused() noexcept {
+  if (handles_ || members_.load(std::memory_order_relaxed) != 0) return;
+  executor_.reset();
+  unused_.store(true, std::memory_order_seq_cst);
+}
+
+/// False: the executor is gone. Under the mutex, so that it does not go meanwhile.
+bool CallbackGroup::Worker::post_job() noexcept {
+  const std::scoped_lock lock(ends);
+  if (!executor_) return false;
+  boost::asio::post(*executor_, Job{shared_from_this()});
+  return true;
+}
+
 void CallbackGroup::Worker::schedule() noexcept {
   while (!scheduled_.exchange(true, std::memory_order_seq_cst)) {
-    if (!discard()) return boost::asio::post(executor_, Job{shared_from_this()});
+    if (!discard() && post_job()) return;
     const std::uint64_t end = read();
     scheduled_.exchange(false, std::memory_order_seq_cst);
     if (idle(end)) return;
@@ -376,8 +423,11 @@ void CallbackGroup::Worker::drain() noexcept {
   read_inbox();
   turn_to(nullptr);
   runner_.store({}, std::memory_order_relaxed);
+  if (!idle(read()) || !backlogs_.empty()) {
+    if (post_job()) return;
+    (void)discard();
+  }
   const std::uint64_t end = read();
-  if (!idle(end) || !backlogs_.empty()) return boost::asio::post(executor_, Job{shared_from_this()});
   scheduled_.exchange(false, std::memory_order_seq_cst);
   if (!idle(end)) schedule();
 }
@@ -462,7 +512,7 @@ void CallbackGroup::Worker::take_backlogs() noexcept {
 bool CallbackGroup::Worker::discard() noexcept {
   // Before the look at the members: whoever joins after it has nothing in front of this.
   const std::uint64_t end = shown();
-  if (dropped_.load(std::memory_order_seq_cst)) {
+  if (dropped_.load(std::memory_order_seq_cst) || unused_.load(std::memory_order_seq_cst)) {
     detail::Waiter* chain = ready_.exchange(nullptr, std::memory_order_seq_cst);
     while (chain != nullptr)
       drop(std::exchange(chain, chain->next));
@@ -499,12 +549,12 @@ void CallbackGroup::Worker::dropped() noexcept {
 // --- what the user has ----------------------------------------------------------------------------------------------
 
 CallbackGroup::CallbackGroup(SharingBus& bus, boost::asio::any_io_executor executor)
-    : bus_(&bus), worker_(std::make_shared<Worker>(std::move(executor))) {}
+    : bus_(&bus), worker_(Worker::make(std::move(executor))) {}
 
 template <class AnyCallback>
 CallbackSubscription CallbackGroup::add(SubscriptionOptions options, AnyCallback callback) {
   return CallbackSubscription(
-      CallbackSubscription::Member::begin(*bus_, worker_, std::move(options), std::move(callback)));
+      CallbackSubscription::Member::begin(*bus_, worker_->shared_from_this(), std::move(options), std::move(callback)));
 }
 
 CallbackSubscription CallbackGroup::subscribe(SubscriptionOptions options, CallbackSubscription::Callback callback) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <gtest/gtest.h>
 
@@ -302,6 +303,30 @@ TEST_F(GroupInboxTest, ContextIsGoneAfterItsSubscriptions_BusGoesOn) {
   EXPECT_EQ(bus_.subscriber_count(), 0u);
   EXPECT_EQ(bus_.snapshot().retired.received, 4u);
   EXPECT_TRUE(check_balanced(bus_));
+}
+
+TEST(CallbackGroupLife, ContextOfItsStrandIsGoneBeforeTheBus_TouchesItNoMore) {
+  // A strand belongs to its context: letting it go later is a use after free.
+  SharingBus bus;
+  for (const bool woken : {false, true}) {
+    SCOPED_TRACE(woken);
+    auto context = std::make_unique<asio::io_context>();
+    auto alone = subscribe_on(bus, asio::make_strand(*context), named("alone", Filter::kind(EventKind::request)),
+                              [](const Received&) {});
+    auto group = std::make_unique<CallbackGroup>(bus, asio::make_strand(*context));
+    auto member = group->subscribe(named("member", Filter::kind(EventKind::request)), [](const Received&) {});
+    auto batches = group->subscribe_batches(named("batches"), [](const Lent&) {});
+    context->poll();
+    if (woken) publish_notes(bus, 1, 2, routing_of(EventKind::request));
+    group.reset();
+    for (CallbackSubscription* each : {&alone, &member, &batches})
+      *each = {};
+    context.reset();
+    publish_notes(bus, 3, 4, routing_of(EventKind::request));
+    EXPECT_EQ(bus.subscriber_count(), 0u);
+  }
+  bus.close();
+  EXPECT_TRUE(check_balanced(bus));
 }
 
 // Its job is thrown away with the context; the subscription stays, and lags.
