@@ -155,5 +155,16 @@ TEST(PhoenixMessage, Push_BinaryOfTheV2Serializer) {
   EXPECT_FALSE(parse_phoenix_push("\x0a\x05hello"));
 }
 
+TEST(PhoenixMessage, Push_NamesThatAreNoText_AreNoPush) {
+  // They would come back in a reply, and that is a text message.
+  const std::string push = std::string("\x00\x01\x01\x01\x01", 5) + "12te" + "data";
+  ASSERT_TRUE(parse_phoenix_push(push));
+  for (std::size_t field = 0; field < 4; ++field) {
+    std::string broken = push;
+    broken[5 + field] = '\xff';
+    EXPECT_FALSE(parse_phoenix_push(broken)) << field;
+  }
+}
+
 }  // namespace
 }  // namespace sharingbus::transport::internal

@@ -11,6 +11,8 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/string_view.hpp>
 
+#include "transport/codec/utf8.hpp"
+
 namespace sharingbus::transport::internal {
 namespace {
 
@@ -241,9 +243,12 @@ std::optional<PhoenixMessage> parse_phoenix_push(std::string_view bytes) {
   if (bytes.size() < total) return std::nullopt;
   std::string_view rest = bytes.substr(kHeaderBytes);
   std::size_t next = 0;
+  // They go into answers, which are text.
+  bool text = true;
   const auto take = [&] {
     std::string field(rest.substr(0, sizes[next]));
     rest.remove_prefix(sizes[next++]);
+    text = text && is_valid_utf8(field);
     return field;
   };
   const auto take_ref = [&]() -> PhoenixRef {
@@ -256,6 +261,7 @@ std::optional<PhoenixMessage> parse_phoenix_push(std::string_view bytes) {
   message.ref = take_ref();
   message.topic = take();
   message.event = take();
+  if (!text) return std::nullopt;
   message.data.emplace(rest);
   return message;
 }

@@ -37,7 +37,7 @@ struct PhoenixMessage {
 /// Reads a text message. Nothing: JSON, but not an array of at least five elements with strings where they belong.
 /// Errors: `malformed_frame`. Needs no more memory than the message has.
 [[nodiscard]] Result<std::optional<PhoenixMessage>> parse_phoenix(std::string_view text);
-/// Reads a binary push of the V2 serializer. Nothing: it is none.
+/// Reads a binary push of the V2 serializer. Nothing: it is none, or its refs, topic or event are no UTF-8.
 [[nodiscard]] std::optional<PhoenixMessage> parse_phoenix_push(std::string_view bytes);
 
 /// Base64 with its padding, or else hexadecimal. Errors: `malformed_frame`.
