@@ -113,12 +113,16 @@ bool SocketListener::accept_one() {
   UniqueFd accepted(::accept4(socket_->descriptor(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (accepted) {
     failing_ = false;
-    adopt(std::move(accepted));
-    if (links_->size() < options_.max_links) return true;
-    refusing_ = true;
-    end_wait();
-    socket_->refuse();
-    return false;
+    const std::shared_ptr<ByteLink> link = adopt(std::move(accepted));
+    const bool full = links_->size() >= options_.max_links;
+    if (full) {
+      // Before anybody learns of the last one, or the next could still get in.
+      refusing_ = true;
+      end_wait();
+      socket_->refuse();
+    }
+    if (link) link->start();
+    return !full;
   }
   if (errno == EAGAIN) {
     wait();
@@ -129,7 +133,8 @@ bool SocketListener::accept_one() {
   return false;
 }
 
-void SocketListener::adopt(UniqueFd accepted) {
+/// Null once closed.
+std::shared_ptr<ByteLink> SocketListener::adopt(UniqueFd accepted) {
   StreamOptions stream;
   stream.publisher = options_.publisher;
   stream.decoder = options_.decoder;
@@ -137,10 +142,9 @@ void SocketListener::adopt(UniqueFd accepted) {
   stream.origin = options_.origin;
   stream.limits = options_.limits;
   std::string peer = socket_->prepare(accepted.get());
-  const auto link =
-      std::make_shared<AcceptedLink>(ByteLinkContext{executor_, timers_, framing_, links_}, std::move(stream),
-                                     std::move(accepted), std::move(peer), options_.id);
-  if (links_->add(link)) link->start();
+  auto link = std::make_shared<AcceptedLink>(ByteLinkContext{executor_, timers_, framing_, links_}, std::move(stream),
+                                             std::move(accepted), std::move(peer), options_.id);
+  return links_->add(link) ? link : nullptr;
 }
 
 void SocketListener::back_off(const std::string& why) {

@@ -57,7 +57,7 @@ class SocketListener : public std::enable_shared_from_this<SocketListener> {
   void end_wait();
   void accept(std::uint64_t wait_number);
   [[nodiscard]] bool accept_one();
-  void adopt(UniqueFd accepted);
+  [[nodiscard]] std::shared_ptr<ByteLink> adopt(UniqueFd accepted);
   void back_off(const std::string& why);
   void resume();
   void on_removed();
