@@ -67,8 +67,8 @@ class AgentThreadsTest : public ::testing::Test {
     AgentServerOptions options;
     options.log = nullptr;
     options.handlers = handlers_.get_executor();
-    options.health_interval = 2ms;
-    options.metrics_interval = 3ms;
+    options.health_interval = 20ms;
+    options.metrics_interval = 30ms;
     options.max_concurrent = 8;
     options.window = {.requests = 32, .controls = 32};
     options.pause_waiting = 16;
