@@ -91,7 +91,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void subscribe(SharingBus& bus);
 
   // What the link brings.
-  void received(const Received& item);
+  void received(const Lent& lent);
   void event(const EventRef& event);
   void message(const EventRef& event);
   void handshake(const transport::agent_messages::HandshakeRequest& request);
@@ -109,8 +109,9 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void run_elsewhere(std::shared_ptr<Call> call);
   /// Answers one that came broken.
   [[nodiscard]] bool refuse_invalid(AgentCall& call);
-  void returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response response);
-  void answer(const AgentCall& call, AgentHandler::Response response);
+  void returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response& response);
+  /// Gives `response` what it lacks.
+  void answer(const AgentCall& call, AgentHandler::Response& response);
   /// With the failure answer.
   void fail(const AgentCall& call, const Error& why);
   /// Nobody gets an answer to it.

@@ -156,7 +156,7 @@ asio::awaitable<void> ServerSession::run(std::shared_ptr<ServerSession> self, st
       exception = std::current_exception();
     }
     runner->call = nullptr;
-    self->returned(*call, exception, std::move(response));
+    self->returned(*call, exception, response);
   }
 }
 
@@ -179,30 +179,31 @@ void ServerSession::run_elsewhere(std::shared_ptr<Call> call) {
     answer.emplace(decide(*core_->handler(), *call->event, *proxy_));
   } catch (...) {
     // One that is no coroutine itself.
-    return returned(*call, std::current_exception(), {});
+    AgentHandler::Response none;
+    return returned(*call, std::current_exception(), none);
   }
   // Keeps the session, and so handler and proxy, and the call with its event.
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
     asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
-      self->returned(*call, exception, std::move(response));
+      self->returned(*call, exception, response);
     });
   };
   const auto slot = call->runner->cancel.slot();
   asio::co_spawn(call->strand, *std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
-void ServerSession::returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response response) {
+void ServerSession::returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response& response) {
   const bool wanted = call.wanted();
   if (wanted && exception) {
     fail(call, error_of(exception));
   } else if (wanted) {
-    answer(call, std::move(response));
+    answer(call, response);
   }
   line_.ended(call);
   if (!pumping_) settle();
 }
 
-void ServerSession::answer(const AgentCall& call, AgentHandler::Response response) {
+void ServerSession::answer(const AgentCall& call, AgentHandler::Response& response) {
   const Duration duration = core_->timers().now() - call.arrived;
   response.correlation_id = call.id;
   if (!response.processing_time_ms) response.processing_time_ms = in_ms(duration);

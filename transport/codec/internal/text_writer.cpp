@@ -41,14 +41,19 @@ bool is_plain(std::string_view text) {
     // Non-ASCII; below 0x20; a quote; a backslash. Wrong only for bytes behind one that is found already.
     odd |= word | (word - kOnes * 0x20) | has_zero(word ^ (kOnes * '"')) | has_zero(word ^ (kOnes * '\\'));
   };
-  std::uint64_t word = 0;
-  for (; text.size() >= sizeof word; text.remove_prefix(sizeof word)) {
-    std::memcpy(&word, text.data(), sizeof word);
+  std::uint64_t word = kOnes * ' ';
+  if (text.size() < sizeof word) {
+    for (const char c : text)
+      word = word << 8 | static_cast<unsigned char>(c);
     look(word);
-  }
-  if (!text.empty()) {
-    word = kOnes * ' ';
-    std::memcpy(&word, text.data(), text.size());
+  } else {
+    std::size_t at = 0;
+    for (; at + sizeof word <= text.size(); at += sizeof word) {
+      std::memcpy(&word, text.data() + at, sizeof word);
+      look(word);
+    }
+    // The rest, with some before it once more.
+    std::memcpy(&word, text.data() + text.size() - sizeof word, sizeof word);
     look(word);
   }
   return (odd & kHighs) == 0;
