@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "cli/event_log.hpp"
 #include "cli/flags.hpp"
 #include "cli/runtime.hpp"
+#include "cli/sockets.hpp"
 #include "connector/agent/agent_server.hpp"
 #include "transport/codec/agent_codec.hpp"
 #include "transport/grpc/grpc_listener.hpp"
@@ -37,7 +39,9 @@ class AgentCommand final : public Command {
  public:
   explicit AgentCommand(CLI::App& program)
       : app_(*program.add_subcommand("agent", "A demo agent that proxies ask about requests")) {
-    app_.add_option("--listen", listen_, "grpc://HOST:PORT (port 0 is any free one) or unix:PATH; one of each");
+    app_.add_option("--listen", listen_,
+                    "grpc://HOST:PORT (port 0 is any free one), grpcs:// with TLS, or unix:PATH; one of each");
+    serve_flags_.add(app_, "Proxies");
     app_.add_option("--reverse", reverse_, "unix:PATH of a proxy to register with; may be repeated");
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to proxies");
     app_.add_option("--agent-id", options_.capabilities.agent_id, "Who it says it is")->capture_default_str();
@@ -75,7 +79,12 @@ class AgentCommand final : public Command {
     options_.capabilities.name = options_.capabilities.agent_id;
     value_or_usage(options_.validate(), "agent");
     if (listen_.empty() && reverse_.empty()) throw CLI::RequiredError("--listen or --reverse");
-    const auto listen = endpoints("--listen", listen_, {"grpc", "unix"});
+    serve_flags_.check();
+    const auto listen = endpoints("--listen", listen_, {serve_flags_.with_tls() ? "grpcs" : "grpc", "unix"});
+    const bool secure =
+        std::any_of(listen.begin(), listen.end(), [](const auto& endpoint) { return endpoint.scheme == "grpcs"; });
+    if (serve_flags_.with_tls() && !secure)
+      throw CLI::ValidationError("--tls-cert", "is for --listen grpcs://HOST:PORT");
     if (listen.size() > 2 || (listen.size() == 2 && listen[0].scheme == listen[1].scheme)) {
       throw CLI::ValidationError("--listen", "takes one grpc:// and one unix: endpoint at most");
     }
@@ -89,8 +98,12 @@ class AgentCommand final : public Command {
     for (const std::string& text : texts) {
       auto endpoint = value_or_usage(transport::parse_endpoint(text), flag);
       if (std::find(schemes.begin(), schemes.end(), endpoint.scheme) == schemes.end()) {
-        throw CLI::ValidationError(flag, "'" + text + "' is not served; use " +
-                                             (schemes.size() == 1 ? "unix:PATH" : "grpc://HOST:PORT or unix:PATH"));
+        if (endpoint.scheme == "grpcs" && schemes.size() > 1) {
+          throw CLI::ValidationError(flag, "'" + text + "' needs --tls-cert and --tls-key");
+        }
+        throw CLI::ValidationError(
+            flag, "'" + text + "' is not served; use " +
+                      (schemes.size() == 1 ? "unix:PATH" : schemes.front() + "://HOST:PORT or unix:PATH"));
       }
       out.push_back(std::move(endpoint));
     }
@@ -138,10 +151,11 @@ class AgentCommand final : public Command {
     return kDone;
   }
 
-  static std::unique_ptr<transport::Listener> make_listener(Runtime& runtime, AgentServer& server,
-                                                            const transport::Endpoint& endpoint) {
-    if (endpoint.scheme == "grpc") {
+  [[nodiscard]] std::unique_ptr<transport::Listener> make_listener(Runtime& runtime, AgentServer& server,
+                                                                   const transport::Endpoint& endpoint) const {
+    if (endpoint.scheme != "unix") {
       transport::GrpcListenerOptions options;
+      options.tls = serve_flags_.tls();
       options.base = server.make_listener_options(transport::AgentCarrier::grpc);
       options.methods = {transport::kAgentMethod, transport::kAgentMethodLegacy};
       return std::make_unique<transport::GrpcListener>(endpoint, std::move(options));
@@ -149,8 +163,7 @@ class AgentCommand final : public Command {
     transport::UdsListenerOptions options;
     options.base = server.make_listener_options(transport::AgentCarrier::uds);
     options.framing = std::make_shared<transport::LengthPrefixFraming>();
-    return std::make_unique<transport::UdsListener>(runtime.executor(), runtime.timers(), endpoint,
-                                                    std::move(options));
+    return std::make_unique<transport::UdsListener>(runtime.executor(), runtime.timers(), endpoint, std::move(options));
   }
 
   static std::unique_ptr<transport::Dialer> make_dialer(Runtime& runtime, const transport::Endpoint& endpoint) {
@@ -186,6 +199,7 @@ class AgentCommand final : public Command {
   }
 
   CLI::App& app_;
+  ServeFlags serve_flags_;
   std::vector<std::string> listen_;
   std::vector<std::string> reverse_;
   bool json_ = false;

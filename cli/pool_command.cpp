@@ -15,6 +15,7 @@
 #include "cli/flags.hpp"
 #include "cli/pool_load.hpp"
 #include "cli/runtime.hpp"
+#include "cli/sockets.hpp"
 #include "connector/agent/agent_pool.hpp"
 #include "connector/agent/agent_pool_events.hpp"
 #include "connector/agent/reverse_listener.hpp"
@@ -37,8 +38,8 @@ double percentile_us(const std::vector<std::uint64_t>& sorted_ns, double share) 
   return static_cast<double>(sorted_ns[std::min(rank, sorted_ns.size() - 1)]) / 1000.0;
 }
 
-connector::AgentDialerFactory make_dialers(Runtime& runtime) {
-  return [&runtime](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
+connector::AgentDialerFactory make_dialers(Runtime& runtime, const transport::TlsOptions& tls) {
+  return [&runtime, tls](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
     if (where.carrier == transport::AgentCarrier::uds) {
       transport::UdsDialerOptions options;
       options.framing = std::make_shared<transport::LengthPrefixFraming>();
@@ -50,6 +51,7 @@ connector::AgentDialerFactory make_dialers(Runtime& runtime) {
     options.fallback_method = transport::kAgentMethodLegacy;
     options.max_streams_per_channel = 1;
     options.max_receive_bytes = 2 * transport::kAgentUdsFrameBytesMax;
+    options.tls = tls;
     return std::make_unique<transport::GrpcDialer>(where.endpoint, std::move(options), runtime.timers());
   };
 }
@@ -91,7 +93,8 @@ class PoolCommand final : public Command {
  public:
   explicit PoolCommand(CLI::App& program)
       : app_(*program.add_subcommand("pool", "Asks an agent about requests and checks its decisions")) {
-    app_.add_option("--agent", agent_, "Where the agent is: grpc://HOST:PORT or unix:PATH");
+    app_.add_option("--agent", agent_, "Where the agent is: grpc://HOST:PORT, grpcs:// with TLS, or unix:PATH");
+    tls_flags_.add(app_);
     app_.add_option("--reverse", reverse_, "unix:PATH to wait at for an agent that connects by itself");
     app_.add_option("--agent-id", agent_id_, "With --reverse: who may connect")->capture_default_str();
     app_.add_option("--auth-token", auth_token_, "With --reverse: what it has to show; else it runs as the same user");
@@ -131,23 +134,27 @@ class PoolCommand final : public Command {
   int run() override {
     apply_config_file(app_, config_);
     if (agent_.empty() == reverse_.empty()) throw CLI::RequiredError("one of --agent and --reverse");
-    if (!agent_.empty()) static_cast<void>(value_or_usage(connector::parse_agent_endpoint(agent_), "--agent"));
+    const LogSink log = make_log(log_level_);
+    if (!agent_.empty()) {
+      const auto where = value_or_usage(connector::parse_agent_endpoint(agent_), "--agent");
+      tls_ = tls_flags_.tls("--agent", where.endpoint, log);
+    }
     std::optional<transport::Endpoint> reverse;
     if (!reverse_.empty()) {
       reverse = value_or_usage(transport::parse_endpoint(reverse_), "--reverse");
       if (reverse->scheme != "unix") throw CLI::ValidationError("--reverse", "takes unix:PATH");
+      static_cast<void>(tls_flags_.tls("--reverse", *reverse, log));
     }
     if (msgpack_) options_.encodings = {"msgpack", "json"};
     // All that may be under way at once has its turn at once.
     options_.max_waiting = std::max<std::size_t>(options_.max_waiting, concurrency_);
     options_.channel_buffer = 256;
     value_or_usage(options_.validate(), "pool");
-    return drive(reverse);
+    return drive(reverse, log);
   }
 
  private:
-  int drive(const std::optional<transport::Endpoint>& reverse) {
-    const LogSink log = make_log(log_level_);
+  int drive(const std::optional<transport::Endpoint>& reverse, const LogSink& log) {
     Runtime runtime(0);
     SubscriptionOptions shown;
     shown.name = "event log";
@@ -156,7 +163,7 @@ class PoolCommand final : public Command {
       if (item.event() == nullptr) return;
       if (const auto line = describe(**item.event())) log(line->level, line->text());
     });
-    AgentPool pool(runtime.executor(), runtime.bus(), runtime.timers(), make_dialers(runtime), options_);
+    AgentPool pool(runtime.executor(), runtime.bus(), runtime.timers(), make_dialers(runtime, tls_), options_);
     PoolLoad load(pool, runtime.timers(), agent_id(), requests_, concurrency_);
     std::optional<connector::ReverseListener> listener;
     bool interrupted = false;
@@ -273,6 +280,8 @@ class PoolCommand final : public Command {
   }
 
   CLI::App& app_;
+  AgentTlsFlags tls_flags_;
+  transport::TlsOptions tls_;
   std::string agent_;
   std::string reverse_;
   std::string agent_id_ = "sharingbus";

@@ -56,6 +56,32 @@ void refuse_half(const TlsOptions& tls) {
                              std::string("is missing beside ") + (key ? "--tls-cert" : "--tls-key"));
 }
 
+void add_dial_tls(CLI::App& app, TlsOptions& tls, const std::string& peer) {
+  app.add_option("--tls-ca", tls.ca_file, "Who may have signed the " + peer + "'s certificate; else the system's roots")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", tls.certificate_file, "Our own certificate, for a " + peer + " that asks for one")
+      ->type_name("FILE");
+  app.add_option("--tls-key", tls.key_file, "Its private key")->type_name("FILE");
+  app.add_flag("--insecure", tls.insecure, "Believe any certificate; whoever sits in between can read everything");
+}
+
+/// Refuses what is wrong, warns of what is dangerous.
+void check_dial_tls(const TlsOptions& tls, const Endpoint& endpoint, const LogSink& log) {
+  refuse_half(tls);
+  refuse_tls(tls.validate_for_dialer());
+  if (!tls.insecure) return;
+  log(LogLevel::warn, "certificates are not checked: whoever sits between us and " + transport::authority(endpoint) +
+                          " can read and change everything");
+}
+
+/// TLS flags for an endpoint that has none.
+void refuse_tls_flags(const std::string& flag, const Endpoint& endpoint, const std::string& schemes) {
+  throw CLI::ValidationError(flag, transport::to_string(endpoint) +
+                                       " has no TLS, so --tls-ca, --tls-cert, --tls-key and --insecure mean nothing; "
+                                       "write " +
+                                       schemes);
+}
+
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
@@ -147,12 +173,7 @@ void raise_descriptor_limit() {
 }
 
 void DialFlags::add(CLI::App& app) {
-  app.add_option("--tls-ca", tls_.ca_file, "Who may have signed the gateway's certificate; else the system's roots")
-      ->type_name("FILE");
-  app.add_option("--tls-cert", tls_.certificate_file, "Our own certificate, for gateways that ask for one")
-      ->type_name("FILE");
-  app.add_option("--tls-key", tls_.key_file, "Its private key")->type_name("FILE");
-  app.add_flag("--insecure", tls_.insecure, "Believe any certificate; whoever sits in between can read everything");
+  add_dial_tls(app, tls_, "gateway");
   app.add_option("--proxy", proxy_,
                  "HTTP proxy to go through, http://[user:password@]host:port; else HTTPS_PROXY "
                  "and the like; NO_PROXY wins")
@@ -162,21 +183,12 @@ void DialFlags::add(CLI::App& app) {
 void DialFlags::apply(const Endpoint& endpoint, const LogSink& log, DialSettings& settings) const {
   settings.tls = tls_;
   if (!has_tls(endpoint)) {
-    if (tls_ != TlsOptions{}) {
-      throw CLI::ValidationError("url", transport::to_string(endpoint) +
-                                            " has no TLS, so --tls-ca, --tls-cert, --tls-key and --insecure mean "
-                                            "nothing; write grpcs:// or wss://");
-    }
+    if (tls_ != TlsOptions{}) refuse_tls_flags("url", endpoint, "grpcs:// or wss://");
   } else {
     // The reference's own variables, below ours.
     if (settings.tls.ca_file.empty()) settings.tls.ca_file = environment("MATRIX_TLS_CA_CERT");
     settings.tls.insecure = settings.tls.insecure || truthy(environment("MATRIX_TLS_INSECURE"));
-    refuse_half(settings.tls);
-    refuse_tls(settings.tls.validate_for_dialer());
-    if (settings.tls.insecure) {
-      log(LogLevel::warn, "certificates are not checked: whoever sits between us and " +
-                              transport::authority(endpoint) + " can read and change everything");
-    }
+    check_dial_tls(settings.tls, endpoint, log);
   }
   transport::ProxySettings proxies = transport::ProxySettings::from_environment();
   if (!proxy_.empty()) proxies.proxy = proxy_;
@@ -187,11 +199,25 @@ void DialFlags::apply(const Endpoint& endpoint, const LogSink& log, DialSettings
   if (settings.proxy) log(LogLevel::info, "through the proxy " + transport::to_string(*settings.proxy));
 }
 
-void ServeFlags::add(CLI::App& app) {
+void AgentTlsFlags::add(CLI::App& app) {
+  add_dial_tls(app, tls_, "agent");
+}
+
+TlsOptions AgentTlsFlags::tls(const std::string& flag, const Endpoint& endpoint, const LogSink& log) const {
+  if (has_tls(endpoint)) {
+    check_dial_tls(tls_, endpoint, log);
+  } else if (tls_ != TlsOptions{}) {
+    refuse_tls_flags(flag, endpoint, "grpcs://");
+  }
+  return tls_;
+}
+
+void ServeFlags::add(CLI::App& app, const std::string& peers) {
   app.add_option("--tls-cert", tls_.certificate_file, "Certificate with its chain: everything is served over TLS")
       ->type_name("FILE");
   app.add_option("--tls-key", tls_.key_file, "Its private key")->type_name("FILE");
-  app.add_option("--tls-ca", tls_.ca_file, "Connectors need a certificate that this vouches for")->type_name("FILE");
+  app.add_option("--tls-ca,--tls-client-ca", tls_.ca_file, peers + " need a certificate that this vouches for")
+      ->type_name("FILE");
 }
 
 transport::TlsOptions ServeFlags::tls() const {

@@ -73,10 +73,23 @@ class DialFlags {
   std::string proxy_;
 };
 
+/// The flags of `pool` about certificates: those of `connect`, without a proxy.
+class AgentTlsFlags {
+ public:
+  void add(CLI::App& app);
+  /// For `endpoint`. Throws `CLI::ValidationError` that names the flag; warns of what is dangerous.
+  [[nodiscard]] transport::TlsOptions tls(const std::string& flag, const transport::Endpoint& endpoint,
+                                          const LogSink& log) const;
+
+ private:
+  transport::TlsOptions tls_;
+};
+
 /// The flags of servers about certificates.
 class ServeFlags {
  public:
-  void add(CLI::App& app);
+  /// `peers`: whose certificates `--tls-ca` is about.
+  void add(CLI::App& app, const std::string& peers = "Connectors");
   /// Throws `CLI::ValidationError` that names the flag.
   void check() const;
   [[nodiscard]] bool with_tls() const { return tls_ != transport::TlsOptions{}; }

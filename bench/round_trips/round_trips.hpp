@@ -45,7 +45,8 @@ class Tally {
   bool over_ = false;
 };
 
-/// An ExecuteRequest as it goes over the wire, and the number in one.
+/// What is echoed, as it goes over the wire, with its number in it. The program says what that is: `round_trips` an
+/// ExecuteRequest.
 [[nodiscard]] std::string encoded_request(std::uint64_t number);
 
 /// gRPC's callback API and nothing else, messages echoed as they are. `hint`: writes with more waiting behind them say

@@ -96,10 +96,11 @@ Result<Any> decode_uds(std::string_view payload) {
     return internal::malformed(Message::event_name, payload, why);
   };
   if (const auto parsed = document.parse(payload); !parsed) return broken(parsed.error().message);
-  Message message;
+  // In place: messages are large to move.
+  Result<Any> read{Any(std::in_place_type<Message>)};
   internal::Issue issue;
-  internal::read_message(document.root(), message, issue);
-  if (!issue) return Any(std::move(message));
+  internal::read_message(document.root(), std::get<Message>(*read), issue);
+  if (!issue) return read;
   InvalidMessage invalid{.kind = Message::event_name, .correlation_id = {}, .error = issue.text()};
   if constexpr (kIsHandshake<Message>) return broken(issue.text());
   if constexpr (kIsEvent<Message>) invalid.correlation_id = internal::id_of_event(document.root());

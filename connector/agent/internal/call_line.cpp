@@ -8,7 +8,7 @@ namespace sharingbus::connector::internal {
 void CallLine::push(AgentCallPtr call) {
   auto lane = lanes_.find(call->id);
   if (lane == lanes_.end()) lane = lanes_.try_emplace(std::string(call->id)).first;
-  if (!lane->second.running && lane->second.waiting.empty()) ready_.push_back(lane->first);
+  if (!lane->second.running && lane->second.waiting.empty()) ready_.push_back(&*lane);
   forget_done();
   arrivals_.push_back(call);
   lane->second.waiting.push_back(std::move(call));
@@ -16,21 +16,16 @@ void CallLine::push(AgentCallPtr call) {
 }
 
 AgentCallPtr CallLine::start() {
-  while (!held_ && running_ < running_max_ && !ready_.empty()) {
-    const auto lane = lanes_.find(ready_.front());
-    ready_.pop_front();
-    // Its calls may have been abandoned since.
-    if (lane == lanes_.end() || lane->second.running || lane->second.waiting.empty()) continue;
-    std::vector<AgentCallPtr>& waiting = lane->second.waiting;
-    AgentCallPtr call = std::move(waiting.front());
-    waiting.erase(waiting.begin());
-    --waiting_;
-    ++running_;
-    call->state = AgentCall::State::running;
-    lane->second.running = call;
-    return call;
-  }
-  return nullptr;
+  if (!ready()) return nullptr;
+  Lane& lane = ready_.front()->second;
+  ready_.pop_front();
+  AgentCallPtr call = std::move(lane.waiting.front());
+  lane.waiting.erase(lane.waiting.begin());
+  --waiting_;
+  ++running_;
+  call->state = AgentCall::State::running;
+  lane.running = call;
+  return call;
 }
 
 void CallLine::ended(AgentCall& call) {
@@ -39,7 +34,7 @@ void CallLine::ended(AgentCall& call) {
   const auto lane = lanes_.find(call.id);
   lane->second.running.reset();
   if (!lane->second.waiting.empty()) {
-    ready_.push_back(lane->first);
+    ready_.push_back(&*lane);
   } else {
     lanes_.erase(lane);
   }
@@ -47,7 +42,7 @@ void CallLine::ended(AgentCall& call) {
 
 void CallLine::erase_if_empty(Lanes::iterator lane) {
   if (lane->second.running || !lane->second.waiting.empty()) return;
-  std::erase(ready_, lane->first);
+  std::erase(ready_, &*lane);
   lanes_.erase(lane);
 }
 
@@ -92,7 +87,8 @@ std::vector<AgentCallPtr> CallLine::abandon_older(TimePoint until) {
       call->state = AgentCall::State::lingering;
     } else {
       const auto lane = lanes_.find(call->id);
-      std::erase(lane->second.waiting, call);
+      auto& waiting = lane->second.waiting;
+      waiting.erase(std::find(waiting.begin(), waiting.end(), call));
       --waiting_;
       call->state = AgentCall::State::ended;
       erase_if_empty(lane);

@@ -11,6 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include <boost/container/small_vector.hpp>
+
 #include "bus/base/timer.hpp"
 #include "bus/event.hpp"
 
@@ -49,6 +51,8 @@ class CallLine {
   void push(AgentCallPtr call);
   /// The next call that may run, which from now on does; null: none.
   [[nodiscard]] AgentCallPtr start();
+  /// Whether `start` would give one.
+  [[nodiscard]] bool ready() const noexcept { return !held_ && running_ < running_max_ && !ready_.empty(); }
   /// A running or lingering call has returned.
   void ended(AgentCall& call);
   /// Nothing starts until `release`.
@@ -72,7 +76,8 @@ class CallLine {
   /// The calls of one id.
   struct Lane {
     AgentCallPtr running;
-    std::vector<AgentCallPtr> waiting;
+    /// Mostly there is one.
+    boost::container::small_vector<AgentCallPtr, 1> waiting;
   };
   struct Hash {
     using is_transparent = void;
@@ -86,8 +91,8 @@ class CallLine {
 
   const std::size_t running_max_;
   Lanes lanes_;
-  /// Ids whose first call may run.
-  std::deque<std::string> ready_;
+  /// Lanes whose first call may run.
+  std::deque<Lanes::value_type*> ready_;
   /// All calls in the order of arrival; those that are not wanted any more are swept out now and then.
   std::deque<AgentCallPtr> arrivals_;
   std::size_t running_ = 0;

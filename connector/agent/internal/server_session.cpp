@@ -67,8 +67,9 @@ void ServerSession::subscribe(SharingBus& bus) {
   SubscriptionOptions options{.name = "agent-session " + peer_,
                               .filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport),
                               .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
-  auto subscription = subscribe_on(bus, strand_, std::move(options), [weak = weak_from_this()](const Received& item) {
-    if (const auto self = weak.lock()) self->received(item);
+  CallbackGroup group(bus, strand_);
+  auto subscription = group.subscribe_batches(std::move(options), [weak = weak_from_this()](const Lent& lent) {
+    if (const auto self = weak.lock()) self->received(lent);
   });
   boost::asio::post(strand_, [self = shared_from_this(), subscription = std::move(subscription)]() mutable {
     if (self->state_ != State::closed) self->subscription_ = std::move(subscription);
@@ -120,15 +121,17 @@ void ServerSession::closed_early(Error error) {
   });
 }
 
-void ServerSession::received(const Received& item) {
+void ServerSession::received(const Lent& lent) {
   if (state_ == State::closed) return;
   heard_ = true;
-  if (const EventRef* ref = item.event()) {
-    event(*ref);
-  } else if (const Gap* gap = item.gap()) {
+  for (const EventRef& ref : lent.events()) {
+    event(ref);
+    if (state_ == State::closed) return;
+  }
+  if (const Gap* gap = lent.gap()) {
     // Cannot be while the credit is kept; without what was lost the session would be wrong.
     cancel(Error(errc::internal, "lost " + std::to_string(gap->count) + " inbound messages"));
-  } else if (item.closed() != nullptr) {
+  } else if (lent.closed() != nullptr) {
     const Error why(errc::closed, "the bus was closed");
     cancel(why);
     stream_closed(why);

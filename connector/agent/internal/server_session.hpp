@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
 
@@ -68,6 +69,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
 
  private:
   struct Call;
+  struct Runner;
   enum class State : std::uint8_t {
     /// Waits for the handshake, or for the answer to the registration.
     greeting,
@@ -89,7 +91,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void subscribe(SharingBus& bus);
 
   // What the link brings.
-  void received(const Received& item);
+  void received(const Lent& lent);
   void event(const EventRef& event);
   void message(const EventRef& event);
   void handshake(const transport::agent_messages::HandshakeRequest& request);
@@ -101,9 +103,15 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   // Events and their answers.
   void take(const EventRef& event);
   void pump();
-  void run(std::shared_ptr<Call> call);
-  void returned(const std::shared_ptr<Call>& call, std::exception_ptr exception, AgentHandler::Response response);
-  void answer(const AgentCall& call, AgentHandler::Response response);
+  /// A runner; on the strand.
+  [[nodiscard]] static boost::asio::awaitable<void> run(std::shared_ptr<ServerSession> self,
+                                                        std::shared_ptr<Runner> runner);
+  void run_elsewhere(std::shared_ptr<Call> call);
+  /// Answers one that came broken.
+  [[nodiscard]] bool refuse_invalid(AgentCall& call);
+  void returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response& response);
+  /// Gives `response` what it lacks.
+  void answer(const AgentCall& call, AgentHandler::Response& response);
   /// With the failure answer.
   void fail(const AgentCall& call, const Error& why);
   /// Nobody gets an answer to it.
@@ -166,6 +174,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   CallbackSubscription subscription_;
   CallLine line_;
   bool pumping_ = false;
+  /// A runner was started, and has not begun.
+  bool runner_due_ = false;
   bool paused_ = false;
   bool draining_ = false;
   bool heard_ = false;

@@ -31,8 +31,7 @@ const std::string* id_of(const BusEvent& event) {
   return nullptr;
 }
 
-/// The handler's own coroutine: one around it would cost an allocation of some kilobytes for each event. Whoever waits
-/// for it keeps handler, event and proxy alive.
+/// Whoever waits for it keeps handler, event and proxy alive.
 AgentHandler::Answer decide(AgentHandler& handler, const BusEvent& event, const ProxyInfo& proxy) {
   if (const auto* headers = event.get_if<RequestHeaders>()) return handler.request_headers(*headers, proxy);
   if (const auto* chunk = event.get_if<RequestBodyChunk>()) return handler.request_body_chunk(*chunk, proxy);
@@ -84,10 +83,21 @@ std::uint64_t in_ms(Duration duration) {
 
 }  // namespace
 
+/// A coroutine that runs one handler after the other for as long as they return without waiting, so that a usual event
+/// costs none of its own.
+struct ServerSession::Runner {
+  asio::cancellation_signal cancel;
+  /// What it is at; null: it is between two, or has ended.
+  const AgentCall* call = nullptr;
+  /// A coroutine that was cancelled once is of no further use.
+  bool cancelled = false;
+};
+
 /// A call whose handler can be cancelled.
 struct ServerSession::Call final : AgentCall {
+  /// Where the handler runs; none: it has not begun.
   asio::any_io_executor strand;
-  asio::cancellation_signal cancel;
+  std::shared_ptr<Runner> runner;
 };
 
 asio::any_io_executor ServerSession::handler_strand() const {
@@ -111,48 +121,89 @@ void ServerSession::take(const EventRef& event) {
 void ServerSession::pump() {
   if (pumping_) return;
   pumping_ = true;
-  while (AgentCallPtr call = line_.start())
-    run(std::static_pointer_cast<Call>(std::move(call)));
+  if (core_->options().handlers) {
+    while (AgentCallPtr call = line_.start())
+      run_elsewhere(std::static_pointer_cast<Call>(std::move(call)));
+  } else {
+    // Each runs until nothing is ready, or its handler waits; then the next takes over.
+    while (!runner_due_ && line_.ready()) {
+      runner_due_ = true;
+      auto runner = std::make_shared<Runner>();
+      const auto slot = runner->cancel.slot();
+      // Which keeps the slot's signal to the end.
+      auto done = [runner](const std::exception_ptr&) {};
+      asio::co_spawn(strand_, run(shared_from_this(), std::move(runner)),
+                     asio::bind_cancellation_slot(slot, std::move(done)));
+    }
+  }
   pumping_ = false;
 }
 
-void ServerSession::run(std::shared_ptr<Call> call) {
-  if (const auto* invalid = call->event->get_if<InvalidMessage>()) {
-    fail(*call, Error(errc::malformed_frame, std::string(invalid->kind) + ": " + invalid->error));
-    return line_.ended(*call);
+asio::awaitable<void> ServerSession::run(std::shared_ptr<ServerSession> self, std::shared_ptr<Runner> runner) {
+  self->runner_due_ = false;
+  while (!runner->cancelled) {
+    const auto call = std::static_pointer_cast<Call>(self->line_.start());
+    if (!call) break;
+    if (self->refuse_invalid(*call)) continue;
+    call->strand = self->strand_;
+    call->runner = runner;
+    runner->call = call.get();
+    std::exception_ptr exception;
+    AgentHandler::Response response;
+    try {
+      response = co_await decide(*self->core_->handler(), *call->event, *self->proxy_);
+    } catch (...) {
+      exception = std::current_exception();
+    }
+    runner->call = nullptr;
+    self->returned(*call, exception, response);
   }
+}
+
+bool ServerSession::refuse_invalid(AgentCall& call) {
+  const auto* invalid = call.event->get_if<InvalidMessage>();
+  if (invalid == nullptr) return false;
+  fail(call, Error(errc::malformed_frame, std::string(invalid->kind) + ": " + invalid->error));
+  line_.ended(call);
+  return true;
+}
+
+/// On the executor for handlers: a coroutine each, so that they run at the same time.
+void ServerSession::run_elsewhere(std::shared_ptr<Call> call) {
+  if (refuse_invalid(*call)) return;
   call->strand = handler_strand();
+  call->runner = std::make_shared<Runner>();
+  call->runner->call = call.get();
   std::optional<AgentHandler::Answer> answer;
   try {
     answer.emplace(decide(*core_->handler(), *call->event, *proxy_));
   } catch (...) {
     // One that is no coroutine itself.
-    return returned(call, std::current_exception(), {});
+    AgentHandler::Response none;
+    return returned(*call, std::current_exception(), none);
   }
   // Keeps the session, and so handler and proxy, and the call with its event.
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
-    if (!self->core_->options().handlers) return self->returned(call, exception, std::move(response));
     asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
-      self->returned(call, exception, std::move(response));
+      self->returned(*call, exception, response);
     });
   };
-  const auto slot = call->cancel.slot();
+  const auto slot = call->runner->cancel.slot();
   asio::co_spawn(call->strand, *std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
-void ServerSession::returned(const std::shared_ptr<Call>& call, std::exception_ptr exception,
-                             AgentHandler::Response response) {
-  const bool wanted = call->wanted();
+void ServerSession::returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response& response) {
+  const bool wanted = call.wanted();
   if (wanted && exception) {
-    fail(*call, error_of(exception));
+    fail(call, error_of(exception));
   } else if (wanted) {
-    answer(*call, std::move(response));
+    answer(call, response);
   }
-  line_.ended(*call);
+  line_.ended(call);
   if (!pumping_) settle();
 }
 
-void ServerSession::answer(const AgentCall& call, AgentHandler::Response response) {
+void ServerSession::answer(const AgentCall& call, AgentHandler::Response& response) {
   const Duration duration = core_->timers().now() - call.arrived;
   response.correlation_id = call.id;
   if (!response.processing_time_ms) response.processing_time_ms = in_ms(duration);
@@ -194,7 +245,12 @@ void ServerSession::cancel_handler(const AgentCallPtr& call) {
   auto mine = std::static_pointer_cast<Call>(call);
   if (!mine->strand) return;
   const asio::any_io_executor strand = mine->strand;
-  asio::post(strand, [mine = std::move(mine)] { mine->cancel.emit(asio::cancellation_type::terminal); });
+  asio::post(strand, [mine = std::move(mine)] {
+    // It may have returned meanwhile.
+    if (mine->runner->call != mine.get()) return;
+    mine->runner->cancelled = true;
+    mine->runner->cancel.emit(asio::cancellation_type::terminal);
+  });
 }
 
 void ServerSession::cancelled(const EventRef& event) {

@@ -245,8 +245,13 @@ bool ByteLink::read_once() {
   if (read_limit_) *read_limit_ -= static_cast<std::size_t>(count);
   std::string_view bytes(chunk.data(), static_cast<std::size_t>(count));
   const bool go_on = take(bytes);
-  if (!ended_) held_.assign(bytes);
-  return go_on;
+  if (ended_) return false;
+  held_.assign(bytes);
+  if (!go_on) return false;
+  // Fewer than there was room for: there is no more now, and the next call would only say so.
+  if (static_cast<std::size_t>(count) == most || read_limit_ || deaf_ || reason_ || !may_take()) return true;
+  wait_to_read();
+  return false;
 }
 
 void ByteLink::read_ended_with(Error broken) {

@@ -33,6 +33,7 @@ void read_headers(Fields& fields, Headers& out) {
   const json::value* value = fields.next("headers");
   const json::object* names = value != nullptr ? value->if_object() : nullptr;
   if (names == nullptr) return fields.wrong("headers", "a map of lists of texts");
+  out.reserve(names->size());
   for (const auto& [name, values] : *names) {
     const auto add = [&out, &fields, name = std::string(name)](const json::value& line) {
       Header& header = out.emplace_back();

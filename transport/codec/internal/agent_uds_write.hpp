@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include <boost/container/small_vector.hpp>
+
 #include "transport/codec/internal/agent_uds.hpp"
 #include "transport/codec/internal/text_writer.hpp"
 
@@ -118,11 +120,14 @@ void json_field(W& to, std::string_view key, std::string_view json_text) {
 /// Lines of one name lie together in an array, in their order.
 template <class W>
 void headers_field(W& to, const Headers& headers) {
-  std::vector<const Header*> lines;
-  lines.reserve(headers.size());
+  boost::container::small_vector<const Header*, 32> lines;
   for (const Header& header : headers)
     lines.push_back(&header);
-  std::stable_sort(lines.begin(), lines.end(), [](const Header* a, const Header* b) { return a->name < b->name; });
+  // By place where names are equal: their order stays.
+  std::sort(lines.begin(), lines.end(), [](const Header* a, const Header* b) {
+    const int order = a->name.compare(b->name);
+    return order != 0 ? order < 0 : a < b;
+  });
   const auto run_end = [&lines](auto from) {
     return std::find_if(from, lines.end(), [from](const Header* line) { return line->name != (*from)->name; });
   };
@@ -439,24 +444,48 @@ constexpr UdsType type_of() {
   }
 }
 
+/// Where frames are written, so that each costs one allocation of its size; the thread's. What a large one took is
+/// given back.
+class Scratch {
+ public:
+  Scratch() : text_(kept()) { text_.clear(); }
+  ~Scratch() {
+    constexpr std::size_t kKeptBytes = std::size_t{64} * 1024;
+    if (text_.capacity() > kKeptBytes) std::string().swap(text_);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  [[nodiscard]] std::string& text() noexcept { return text_; }
+
+ private:
+  static std::string& kept() {
+    thread_local std::string text;
+    return text;
+  }
+
+  std::string& text_;
+};
+
 template <class Writer, class Message>
-Result<std::string> payload(const Message& message, std::string frame) {
-  Writer writer(frame);
+Result<std::string> payload(UdsType type, const Message& message) {
+  Scratch frame;
+  frame.text() += static_cast<char>(type);
+  Writer writer(frame.text());
   writer.begin_struct();
   fields(writer, message);
   writer.end_struct();
   if (writer.error()) return writer.error();
-  return frame;
+  return std::string(frame.text());
 }
 
 template <class Message>
 Result<std::string> encode_uds(const Message& message, Encoding encoding) {
   constexpr UdsType kType = type_of<Message>();
-  std::string frame(1, static_cast<char>(kType));
   if constexpr (!always_json(kType)) {
-    if (encoding == Encoding::msgpack) return payload<MsgpackWriter>(message, std::move(frame));
+    if (encoding == Encoding::msgpack) return payload<MsgpackWriter>(kType, message);
   }
-  return payload<JsonWriter>(message, std::move(frame));
+  return payload<JsonWriter>(kType, message);
 }
 
 }  // namespace sharingbus::transport::internal

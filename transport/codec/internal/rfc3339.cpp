@@ -15,11 +15,10 @@ using std::chrono::year_month_day;
 /// The last millisecond of the year 9999: RFC 3339 has four digits for it.
 constexpr std::uint64_t kUnixMsMax = 253'402'300'799'999;
 
-void append_padded(std::uint64_t value, int width, std::string& out) {
-  const std::string digits = std::to_string(value);
-  for (auto missing = width - static_cast<int>(digits.size()); missing > 0; --missing)
-    out += '0';
-  out += digits;
+void append_padded(std::uint64_t value, std::size_t width, std::string& out) {
+  out.append(width, '0');
+  for (std::size_t place = 1; place <= width && value != 0; ++place, value /= 10)
+    out[out.size() - place] = static_cast<char>('0' + value % 10);
 }
 
 /// Reads the parts of a time stamp one after another.

@@ -31,6 +31,34 @@ bool needs_escape(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\';
 }
 
+/// Whether all of it is ASCII that stands for itself. Eight bytes at a time.
+bool is_plain(std::string_view text) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101U;
+  constexpr std::uint64_t kHighs = 0x8080808080808080U;
+  const auto has_zero = [](std::uint64_t word) { return (word - kOnes) & ~word; };
+  std::uint64_t odd = 0;
+  const auto look = [&](std::uint64_t word) {
+    // Non-ASCII; below 0x20; a quote; a backslash. Wrong only for bytes behind one that is found already.
+    odd |= word | (word - kOnes * 0x20) | has_zero(word ^ (kOnes * '"')) | has_zero(word ^ (kOnes * '\\'));
+  };
+  std::uint64_t word = kOnes * ' ';
+  if (text.size() < sizeof word) {
+    for (const char c : text)
+      word = word << 8 | static_cast<unsigned char>(c);
+    look(word);
+  } else {
+    std::size_t at = 0;
+    for (; at + sizeof word <= text.size(); at += sizeof word) {
+      std::memcpy(&word, text.data() + at, sizeof word);
+      look(word);
+    }
+    // The rest, with some before it once more.
+    std::memcpy(&word, text.data() + text.size() - sizeof word, sizeof word);
+    look(word);
+  }
+  return (odd & kHighs) == 0;
+}
+
 void append_escaped(char c, std::string& out) {
   constexpr std::string_view kHex = "0123456789abcdef";
   switch (c) {
@@ -119,10 +147,9 @@ void JsonWriter::separate() {
 }
 
 void JsonWriter::key(std::string_view name) {
-  separate();
-  out_ += '"';
-  out_ += name;
-  out_ += "\":";
+  out_.append(",\"" + (comma_ ? 0 : 1), comma_ ? 2 : 1);
+  out_.append(name);
+  out_.append("\":", 2);
   comma_ = false;
 }
 
@@ -134,6 +161,12 @@ void JsonWriter::map_key(std::string_view name) {
 }
 
 void JsonWriter::quote(std::string_view value) {
+  if (is_plain(value)) {
+    out_ += '"';
+    out_.append(value);
+    out_ += '"';
+    return;
+  }
   std::string repaired;
   if (!is_valid_utf8(value)) {
     repaired = to_valid_utf8(value);

@@ -3,9 +3,11 @@
 //!   zentinel-peer agent ENDPOINT                  its agent server, with the rules of `sharingbus agent`
 //!   zentinel-peer pool ENDPOINT [flags]           its pool against an agent that listens there
 //!   zentinel-peer reverse PATH AGENTS [flags]     its pool against agents that dial in there
+//!   zentinel-peer bench ENDPOINT [flags]          its pool asking about request headers and nothing else, timed
 //!
 //! ENDPOINT is `http://HOST:PORT` or the path of a Unix socket. Flags of the pools: --requests N --concurrency C
-//! --connections K. Pools print one JSON object: requests, blocked, wrong, errors, agents, encodings of nothing else.
+//! --connections K; of `bench` also --warm-up N, requests ahead of those that count. Pools print one JSON object: requests,
+//! blocked, wrong, errors, connections, rps; `bench` prints requests, wrong, errors, rps, p50_us, p99_us.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -60,6 +62,7 @@ struct Flags {
     requests: u64,
     concurrency: u64,
     connections: usize,
+    warm_up: u64,
 }
 
 impl Flags {
@@ -72,6 +75,7 @@ impl Flags {
             requests: value("--requests", 1000),
             concurrency: value("--concurrency", 64),
             connections: value("--connections", 4) as usize,
+            warm_up: value("--warm-up", 0),
         }
     }
 
@@ -248,6 +252,88 @@ async fn run_reverse(path: &str, flags: Flags) {
     let _ = pool.shutdown().await;
 }
 
+/// The request of `bench/agents/load.cpp`.
+fn bench_headers(id: &str, malicious: bool) -> RequestHeadersEvent {
+    let mut event = request_headers(id, malicious);
+    event.metadata.request_id = id.into();
+    event.metadata.client_ip = "192.0.2.7".into();
+    event.metadata.client_port = 40_000;
+    event.metadata.server_name = None;
+    event.metadata.route_id = None;
+    event.metadata.timestamp = "2023-11-14T22:13:20.000Z".into();
+    event.uri = "/index.html".into();
+    event.headers.remove("cookie");
+    event.headers.insert("host".into(), vec!["example.test".into()]);
+    event.headers.insert("user-agent".into(), vec!["bench".into()]);
+    event.headers.insert("accept".into(), vec!["*/*".into()]);
+    event
+}
+
+/// Asks `flags.requests` times; answers what each took, in ns, and counts into `counts`.
+async fn measure(pool: &Arc<AgentPool>, from: u64, requests: u64, concurrency: u64, counts: &Arc<Counts>) -> Vec<u64> {
+    let next = Arc::new(AtomicU64::new(from));
+    let mut workers = Vec::new();
+    for _ in 0..concurrency {
+        let (pool, counts, next) = (pool.clone(), counts.clone(), next.clone());
+        workers.push(tokio::spawn(async move {
+            let mut took = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= from + requests {
+                    return took;
+                }
+                let id = format!("request-{index}");
+                let malicious = index % 10 == 3;
+                let began = Instant::now();
+                let answer = pool.send_request_headers("agent", &id, &bench_headers(&id, malicious)).await;
+                took.push(began.elapsed().as_nanos() as u64);
+                pool.clear_correlation_affinity(&id);
+                let Ok(answer) = answer else {
+                    counts.errors.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
+                let right = if malicious {
+                    is_block(&answer, 403)
+                } else {
+                    matches!(answer.decision, Decision::Allow) && sets(&answer.request_headers, "x-inspected")
+                };
+                if !right || !is_of(&answer, &id) {
+                    counts.wrong.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }));
+    }
+    let mut took = Vec::new();
+    for worker in workers {
+        took.extend(worker.await.expect("a worker panicked"));
+    }
+    took
+}
+
+async fn run_bench(endpoint: &str, flags: Flags) {
+    let pool = Arc::new(AgentPool::with_config(flags.pool_config()));
+    pool.add_agent("agent", endpoint).await.expect("add_agent");
+    let counts = Arc::new(Counts::default());
+    measure(&pool, 0, flags.warm_up, flags.concurrency, &counts).await;
+    let began = Instant::now();
+    let mut took = measure(&pool, flags.warm_up, flags.requests, flags.concurrency, &counts).await;
+    let seconds = began.elapsed().as_secs_f64();
+    took.sort_unstable();
+    let at = |share: f64| took[(share * (took.len() - 1) as f64) as usize] as f64 / 1000.0;
+    println!(
+        "{}",
+        serde_json::json!({
+            "requests": took.len(),
+            "wrong": counts.wrong.load(Ordering::Relaxed),
+            "errors": counts.errors.load(Ordering::Relaxed),
+            "rps": took.len() as f64 / seconds,
+            "p50_us": at(0.5),
+            "p99_us": at(0.99),
+        })
+    );
+    let _ = pool.shutdown().await;
+}
+
 async fn run_agent(endpoint: &str) {
     if let Some(address) = endpoint.strip_prefix("http://") {
         let address: SocketAddr = address.parse().expect("HOST:PORT");
@@ -264,9 +350,10 @@ async fn main() {
     match words.as_slice() {
         ["agent", endpoint] => run_agent(endpoint).await,
         ["pool", endpoint, ..] => run_pool(endpoint, Flags::parse(&arguments)).await,
+        ["bench", endpoint, ..] => run_bench(endpoint, Flags::parse(&arguments)).await,
         ["reverse", path, ..] => run_reverse(path, Flags::parse(&arguments)).await,
         _ => {
-            eprintln!("zentinel-peer agent ENDPOINT | pool ENDPOINT [flags] | reverse PATH [flags]");
+            eprintln!("zentinel-peer agent ENDPOINT | pool ENDPOINT [flags] | reverse PATH [flags] | bench ENDPOINT [flags]");
             std::process::exit(2);
         }
     }
