@@ -45,8 +45,8 @@ struct LinkStats {
 };
 
 /// One bidirectional stream of messages, dialled or accepted. What happens on it is published on the bus as
-/// `StreamOpened`, the decoded messages, `StreamWritable`, and exactly one `StreamClosed`, after which nothing of this
-/// link follows; all carry the link's uid as `connector_uid` and its id as `source`.
+/// `StreamOpened`, the decoded messages, `StreamWritable`, maybe one `StreamGoingAway`, and exactly one `StreamClosed`,
+/// after which nothing of this link follows; all carry the link's uid as `connector_uid` and its id as `source`.
 ///
 /// All functions: any thread, never block. Owned by its dialer or listener until `StreamClosed` was published; others
 /// hold it as long as they like, it answers `closed` then.
@@ -89,6 +89,14 @@ struct StreamOpened {
 /// There is room to send again, after a `send` that answered `full`.
 struct StreamWritable {
   static constexpr std::string_view event_name = "stream.writable";
+  static constexpr EventKind event_kind = EventKind::stream;
+};
+
+/// The peer is about to leave: the stream goes on, but its connection takes no new ones and may end soon. Whoever is to
+/// stay with that peer opens another stream, which gets another connection, before it gives this one up. At most once,
+/// and only from transports whose peers say so beforehand (gRPC, by GOAWAY).
+struct StreamGoingAway {
+  static constexpr std::string_view event_name = "stream.going_away";
   static constexpr EventKind event_kind = EventKind::stream;
 };
 

@@ -68,6 +68,10 @@ void StreamPublisher::writable() {
   publish(StreamWritable{});
 }
 
+void StreamPublisher::going_away() {
+  publish(StreamGoingAway{});
+}
+
 void StreamPublisher::closed(Error error, Duration retry_after) {
   publish(StreamClosed{std::move(error), peer_, stats(), retry_after});
 }

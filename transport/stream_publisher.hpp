@@ -31,6 +31,8 @@ class StreamPublisher {
   [[nodiscard]] Result<> frame(std::string_view bytes);
   /// Publishes `StreamWritable`.
   void writable();
+  /// Publishes `StreamGoingAway`; after `opened`.
+  void going_away();
   /// Publishes `StreamClosed`; once, as the last.
   void closed(Error error, Duration retry_after = Duration::zero());
 

@@ -26,7 +26,8 @@ struct ConnectorRegistered {
   bool replaced = false;
 };
 
-/// A stream that never became a registered connector was ended by the gateway.
+/// A stream that never became a registered connector was ended by the gateway, or a connection that never had a stream
+/// by its listener.
 struct ConnectorRefused {
   static constexpr std::string_view event_name = "gateway.connector_refused";
   static constexpr EventKind event_kind = EventKind::connector_lifecycle;

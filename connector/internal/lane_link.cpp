@@ -11,45 +11,7 @@ using transport::SendStatus;
 constexpr std::size_t kMostHeld = 1024;
 constexpr std::size_t kMostHeldBytes = std::size_t{32} * 1024 * 1024;
 
-/// The first byte of a serialized StreamMessage: its field, with the wire type of a length.
-constexpr char key(int field) {
-  return static_cast<char>(field << 3 | 2);
-}
-
-bool begins_with(std::string_view frame, char byte) noexcept {
-  return !frame.empty() && frame.front() == byte;
-}
-
-/// A varint at the beginning of `bytes`, which is removed. Nothing: it does not end.
-std::optional<std::uint64_t> take_varint(std::string_view& bytes) noexcept {
-  std::uint64_t value = 0;
-  for (unsigned shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
-    const auto byte = static_cast<unsigned char>(bytes.front());
-    bytes.remove_prefix(1);
-    value |= std::uint64_t{byte & 0x7FU} << shift;
-    if ((byte & 0x80U) == 0) return value;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
-
-bool is_heartbeat_request(std::string_view frame) noexcept {
-  return begins_with(frame, key(6));
-}
-
-bool is_heartbeat_response(std::string_view frame) noexcept {
-  return begins_with(frame, key(7));
-}
-
-std::string_view execute_request_id(std::string_view frame) noexcept {
-  if (!begins_with(frame, key(3))) return {};
-  frame.remove_prefix(1);
-  if (!take_varint(frame) || !begins_with(frame, key(1))) return {};
-  frame.remove_prefix(1);
-  const auto size = take_varint(frame);
-  return size && *size <= frame.size() ? frame.substr(0, static_cast<std::size_t>(*size)) : std::string_view();
-}
 
 LaneLink::LaneLink(std::string arn, std::weak_ptr<LaneHost> host, std::shared_ptr<transport::Link> stream,
                    transport::StreamOptions options)
@@ -126,6 +88,11 @@ void LaneLink::writable() {
     if (!std::exchange(writable_wanted_, false)) return;
   }
   if (!ended_) publisher_.writable();
+}
+
+void LaneLink::going_away() {
+  set_leaving();
+  if (!ended_ && opened_) publisher_.going_away();
 }
 
 void LaneLink::end(Error why) {

@@ -1,12 +1,12 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -47,12 +47,17 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   transport::LinkStats stats() const override { return publisher_.stats(); }
 
   [[nodiscard]] const std::string& arn() const noexcept { return arn_; }
+  /// Its registration is to move to another stream. Any thread.
+  [[nodiscard]] bool leaving() const noexcept { return leaving_.load(std::memory_order_relaxed); }
+  void set_leaving() noexcept { leaving_.store(true, std::memory_order_relaxed); }
 
   // On the host's strand.
   void opened(const std::string& peer, std::uint64_t listener);
   /// A message for this lane. False: too many wait for it already, and this one is lost.
   [[nodiscard]] bool deliver(std::string frame);
   void writable();
+  /// The stream goes away, if it says so.
+  void going_away();
   /// Ends it; the host hears `lane_ended`, unless it is the one who ended it.
   void end(Error why);
   void close(Error why, Duration retry_after = Duration::zero());
@@ -68,6 +73,7 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   const std::weak_ptr<LaneHost> host_;
   const std::shared_ptr<transport::Link> stream_;
   transport::StreamPublisher publisher_;
+  std::atomic<bool> leaving_{false};
 
   // The strand's.
   std::deque<std::string> held_;
@@ -80,11 +86,5 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   bool stopped_ = false;
   bool writable_wanted_ = false;
 };
-
-// What frames are, without decoding them whole; for `LaneHost::passes`.
-[[nodiscard]] bool is_heartbeat_request(std::string_view frame) noexcept;
-[[nodiscard]] bool is_heartbeat_response(std::string_view frame) noexcept;
-/// The `request_id` of an ExecuteRequest that was encoded by this program; empty for all else.
-[[nodiscard]] std::string_view execute_request_id(std::string_view frame) noexcept;
 
 }  // namespace sharingbus::connector::internal

@@ -31,6 +31,7 @@ class MultiplexedDialer::State final : public internal::SharedStreamOwner, publi
   [[nodiscard]] transport::DialerStats stats() const;
 
   bool registration_ended(const SharedStream& stream, const std::string& arn) override;
+  void stream_leaving(const SharedStream& stream) override;
   void stream_ended(const SharedStream& stream) override;
 
  private:
@@ -134,6 +135,13 @@ bool MultiplexedDialer::State::registration_ended(const SharedStream& stream, co
     each.takes_more = false;
   }
   return true;
+}
+
+void MultiplexedDialer::State::stream_leaving(const SharedStream& stream) {
+  const std::scoped_lock lock(mutex_);
+  for (Entry& each : streams_) {
+    if (each.stream.get() == &stream) each.takes_more = false;
+  }
 }
 
 void MultiplexedDialer::State::stream_ended(const SharedStream& stream) {

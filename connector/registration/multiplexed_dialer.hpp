@@ -21,8 +21,9 @@ namespace sharingbus::connector {
 /// which comes back by its own backoff and with its own session token. Answers and requests find their registration by
 /// ARN; a request for none that is here is answered as failed, one for a registration that reads no more too, so that
 /// nobody holds up the others. Heartbeats are the stream's: a registration's own goes out only when the gateway has not
-/// answered one for a while. There is no message that takes back a single registration, so one that ends is forgotten
-/// here, and the stream is finished with its last.
+/// answered one for a while. A stream that goes away, or whose gateway asks all on it to reconnect, gets no more
+/// registrations, and those that it has move to another one, each by its own replacement. There is no message that
+/// takes back a single registration, so one that ends is forgotten here, and the stream is finished with its last.
 ///
 /// Any thread. Works on the executor, each stream on a strand of it. Bus, timers and the dialer below must outlive it.
 class MultiplexedDialer final : public transport::Dialer {

@@ -47,6 +47,7 @@ void RegistrationFsm::open(Actions& actions) {
   registered_ = false;
   paused_ = false;
   heartbeat_sent_ = false;
+  going_away_ = false;
   replace_wanted_ = false;
   drive_.reconnect_wanted = false;
   outcome_.reset();
@@ -59,6 +60,22 @@ void RegistrationFsm::stream_opened(TimePoint now, Actions&) {
   if (state_ != State::opening) return;
   state_ = State::registering;
   deadline_ = now + times_.register_timeout;
+}
+
+void RegistrationFsm::stream_going_away(Actions& actions) {
+  if (state_ != State::opening && state_ != State::registering && state_ != State::driving) return;
+  going_away_ = true;
+  drive_.reconnect_wanted = true;
+  replace_if_wanted(actions);
+}
+
+void RegistrationFsm::replace_if_wanted(Actions& actions) {
+  if (!drive_.reconnect_wanted || state_ != State::driving || std::exchange(replace_wanted_, true)) return;
+  const bool can = times_.reconnect && !superseded_;
+  const std::string why = going_away_ ? "the gateway's connection is going away" : "the gateway asked to reconnect";
+  actions.push_back(RegistrationNotice{
+      address_, why + (can ? ": opening a replacement" : ", but this stream is not to be replaced: it stays"), !can});
+  if (can) actions.push_back(ReplaceStream{});
 }
 
 void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoint now, std::int64_t unix_ms,
@@ -91,15 +108,7 @@ void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoi
   if (outcome && state_ == State::driving) {
     return end_stream(*outcome, Error(errc::rejected, "ended by the connector after a rejection"), now, actions);
   }
-  if (drive_.reconnect_wanted && state_ == State::driving && !std::exchange(replace_wanted_, true)) {
-    const bool can = times_.reconnect && !superseded_;
-    actions.push_back(
-        RegistrationNotice{address_,
-                           can ? "the gateway asked to reconnect: opening a replacement"
-                               : "the gateway asked to reconnect, but this stream is not to be replaced: it stays",
-                           !can});
-    if (can) actions.push_back(ReplaceStream{});
-  }
+  replace_if_wanted(actions);
   if (const auto* echo = std::get_if<messages::HeartbeatResponse>(&message); echo && state_ == State::retiring) {
     barrier_passed_ = barrier_passed_ || echo->timestamp_ms == barrier_ms_;
     finish_if_retired(now, actions);
@@ -127,6 +136,8 @@ void RegistrationFsm::register_answered(const messages::RegisterResponse& respon
   next_heartbeat_ = now + times_.heartbeat_interval;
   state_ = State::driving;
   actions.push_back(Registered{address_, response.connector_arn, std::exchange(registered_before_, true), unix_ms});
+  // Told before it was registered.
+  replace_if_wanted(actions);
 }
 
 void RegistrationFsm::count_rejection() {

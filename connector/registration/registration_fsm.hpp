@@ -66,8 +66,8 @@ class RegistrationFsm {
   struct CancelStream {
     Error why;
   };
-  /// The gateway wants this stream replaced: make a machine with `replacement`, and `retire` this one once that has
-  /// registered, or was rejected. At most once a stream.
+  /// The gateway wants this stream replaced, or goes away: make a machine with `replacement`, and `retire` this one
+  /// once that has registered, or was rejected. At most once a stream.
   struct ReplaceStream {};
   /// This machine is over; the last action ever.
   struct End {
@@ -86,6 +86,8 @@ class RegistrationFsm {
 
   void start(TimePoint now, Actions& actions);
   void stream_opened(TimePoint now, Actions& actions);
+  /// The stream's connection is about to end (GOAWAY): as if the gateway had asked for a replacement.
+  void stream_going_away(Actions& actions);
   void message(const transport::messages::ConnectorMessage& message, TimePoint now, std::int64_t unix_ms,
                Actions& actions);
   /// A message that could not be sent because the stream takes no more.
@@ -114,6 +116,7 @@ class RegistrationFsm {
   void open(Actions& actions);
   void register_answered(const transport::messages::RegisterResponse& response, TimePoint now, std::int64_t unix_ms,
                          Actions& actions);
+  void replace_if_wanted(Actions& actions);
   void end_stream(StreamOutcome outcome, Error why, TimePoint now, Actions& actions);
   void begin_finish(TimePoint now, Duration patience, Actions& actions);
   void finish_if_retired(TimePoint now, Actions& actions);
@@ -139,8 +142,9 @@ class RegistrationFsm {
   unsigned rejections_ = 0;
   std::size_t in_flight_ = 0;
   bool paused_ = false;
-  /// On this stream: a heartbeat went out; the gateway asked for a replacement.
+  /// On this stream: a heartbeat went out; its connection is going away; a replacement was asked for.
   bool heartbeat_sent_ = false;
+  bool going_away_ = false;
   bool replace_wanted_ = false;
   /// Of retiring: the time stamp of the heartbeat that was sent then, and whether its echo has come.
   std::int64_t barrier_ms_ = 0;

@@ -1,8 +1,9 @@
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <functional>
 #include <memory>
+
+#include <boost/asio/any_io_executor.hpp>
 
 #include "bus/base/timer.hpp"
 #include "bus/sharing_bus.hpp"
@@ -21,8 +22,8 @@ struct SharedStrand;
 /// connector/registration/events.hpp.
 ///
 /// One runner drives one registration once: `start`, `shutdown`, `ended`. `start` and `shutdown` may be called from any
-/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor` (or on a shared one), handlers on strands of their own.
-/// The bus, the timers and the dialer must outlive `ended`.
+/// thread, `shutdown` also after `ended`; all work happens on a strand of `executor` (or on a shared one), handlers on
+/// strands of their own. The bus, the timers and the dialer must outlive `ended`.
 class RegistrationRunner {
  public:
   /// `options` must validate. Throws what the connector's `connector_type` throws.

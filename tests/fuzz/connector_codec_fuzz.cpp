@@ -5,6 +5,7 @@
 #include <string_view>
 #include <variant>
 
+#include "transport/codec/connector_peek.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 using sharingbus::transport::decode_connector_message;
@@ -15,7 +16,10 @@ using sharingbus::transport::messages::MetricsReport;
 [[maybe_unused]] const bool muted = (sharingbus::transport::mute_protobuf_log(), true);
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto message = decode_connector_message({reinterpret_cast<const char*>(data), size});
+  const std::string_view frame(reinterpret_cast<const char*>(data), size);
+  const auto id = sharingbus::transport::execute_request_id(frame);
+  if (!id.empty() && (id.data() < frame.data() || id.data() + id.size() > frame.data() + frame.size())) std::abort();
+  const auto message = decode_connector_message(frame);
   if (!message.has_value()) return 0;
   const auto bytes = encode_connector_message(*message);
   const auto again = decode_connector_message(bytes);

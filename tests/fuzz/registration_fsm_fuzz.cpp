@@ -53,7 +53,11 @@ class Owner {
         fsm_.start(now_, actions);
         break;
       case 1:
-        fsm_.stream_opened(now_, actions);
+        if (how % 16 == 15) {
+          fsm_.stream_going_away(actions);
+        } else {
+          fsm_.stream_opened(now_, actions);
+        }
         break;
       case 2:
       case 3:

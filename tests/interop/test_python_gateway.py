@@ -418,12 +418,22 @@ class Ends(GatewayTest):
         connect, session = self.connected()
         port = int(self.gateway.address.rsplit(":", 1)[1])
         self.gateway.go_away()
-        # The stream lives on; what comes after it goes to whoever has the port now.
+        # The stream lives on, and a replacement goes to whoever has the port now.
         self.assert_answer(self.execute(session, b"[1]"), [1])
         self.addCleanup(self.gateway.close)
         self.gateway = wait_until(lambda: self.open_gateway_again(port), f"a gateway on port {port}")
-        session.finish()
-        self.assert_comes_back(connect, session)
+        connect.wait_log("the gateway's connection is going away: opening a replacement")
+        again = self.gateway.accept()
+        self.assert_answer(self.execute(session, b"[2]"), [2])
+        self.assertEqual(connect.log_lines(" disconnected "), [])
+        again.accept_registration()
+        # Only then is the old one drained: a heartbeat, and its end behind the echo.
+        session.send(heartbeat_response(session.receive_fields(HEARTBEAT_REQUEST)))
+        session.wait_end()
+        connect.wait_log(" disconnected .* reason=server-closed")
+        self.assert_answer(self.execute(again, b"[3]"), [3])
+        connect.interrupt()
+        self.assert_exit(connect, INTERRUPTED)
 
     def open_gateway_again(self, port):
         with contextlib.suppress(RuntimeError):

@@ -11,6 +11,7 @@
 
 #include "bus/base/error.hpp"
 #include "tests/transport/connector_goldens.hpp"
+#include "transport/codec/connector_peek.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 namespace sharingbus::test {
@@ -398,6 +399,30 @@ TEST(ConnectorCodec, TooManyTaskTypes_AreRefused) {
             std::size_t{transport::kTaskTypesMax});
   capabilities.bytes(6, "");
   EXPECT_NE(refusal(Wire().bytes(1, Wire().bytes(4, capabilities))).find("task_types"), std::string::npos);
+}
+
+TEST(ConnectorPeek, EveryKind_IsToldAsItIs) {
+  for (const Golden& golden : connector_goldens()) {
+    const std::string frame = encode_connector_message(golden.message);
+    EXPECT_EQ(transport::is_heartbeat_request(frame), std::holds_alternative<HeartbeatRequest>(golden.message));
+    EXPECT_EQ(transport::is_heartbeat_response(frame), std::holds_alternative<HeartbeatResponse>(golden.message));
+    const auto* request = std::get_if<ExecuteRequest>(&golden.message);
+    EXPECT_EQ(transport::execute_request_id(frame), request != nullptr ? request->request_id : "") << golden.name;
+  }
+  EXPECT_TRUE(transport::is_heartbeat_request(encode_connector_message(HeartbeatRequest{}))) << "an empty one";
+}
+
+TEST(ConnectorPeek, WhatIsBroken_HasNoId) {
+  ExecuteRequest request;
+  request.request_id = std::string(300, 'r');
+  const std::string whole = encode_connector_message(request);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    const auto id = transport::execute_request_id(std::string_view(whole).substr(0, size));
+    EXPECT_TRUE(id.empty()) << size;
+  }
+  EXPECT_EQ(transport::execute_request_id(whole), request.request_id);
+  request.request_id.clear();
+  EXPECT_EQ(transport::execute_request_id(encode_connector_message(request)), "");
 }
 
 TEST(ConnectorCodec, EventNames_AreUnique) {

@@ -68,6 +68,7 @@ struct StreamRecord {
   std::optional<transport::StreamOpened> opened;
   std::vector<std::string> frames;
   std::size_t writables = 0;
+  std::size_t going_aways = 0;
   std::optional<transport::StreamClosed> closed;
 
   [[nodiscard]] std::string ending() const {
@@ -120,6 +121,8 @@ class Observer {
   void note(const Received& received) {
     if (received.event() == nullptr) return;
     const BusEvent& event = **received.event();
+    // Of no stream.
+    if (!event.routing().connector_uid) return;
     const Uuid uid = event.routing().connector_uid.value();
     const bool known = records_.contains(uid) && std::find(order.begin(), order.end(), uid) != order.end();
     StreamRecord& record = records_[uid];
@@ -132,6 +135,9 @@ class Observer {
       record.frames.push_back(frame->text);
     } else if (event.is<transport::StreamWritable>()) {
       ++record.writables;
+    } else if (event.is<transport::StreamGoingAway>()) {
+      EXPECT_TRUE(record.opened);
+      ++record.going_aways;
     } else if (const auto* closed = event.get_if<transport::StreamClosed>()) {
       record.closed = *closed;
     }

@@ -1,5 +1,7 @@
 // What gRPC adds to the contract that the conformance suite checks: connections, statuses, limits, keepalive.
+#include <array>
 #include <set>
+#include <string_view>
 #include <thread>
 
 #include <grpcpp/create_channel.h>
@@ -9,6 +11,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include "tests/transport/grpc_rig.hpp"
+#include "transport/listener_events.hpp"
 
 namespace sharingbus::test {
 namespace {
@@ -354,6 +357,188 @@ TEST_F(GrpcRig, RetryPushback_OfTheServer_IsInStreamClosed) {
   EXPECT_EQ(stream.closed->retry_after, std::chrono::milliseconds(1'500)) << stream.ending();
   dialer.reset();
   server_of_another_make->Shutdown();
+}
+
+TEST_F(GrpcRig, GoAway_OfTheServer_IsToldAndTheStreamGoesOn) {
+  // A server that ends connections after some time and lets streams finish; gRPC has it, our listener has not.
+  struct Echo final : grpc::CallbackGenericService {
+    struct Reactor final : grpc::ServerGenericBidiReactor {
+      Reactor() { StartRead(&message); }
+      void OnReadDone(bool ok) override { ok ? StartWrite(&message) : Finish(grpc::Status::OK); }
+      void OnWriteDone(bool ok) override {
+        if (ok) StartRead(&message);
+      }
+      void OnDone() override { delete this; }
+      grpc::ByteBuffer message;
+    };
+    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
+      auto* reactor = new Reactor;
+      reactor->StartSendInitialMetadata();
+      return reactor;
+    }
+  };
+  Echo service;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 300);
+  builder.RegisterCallbackGenericService(&service);
+  const auto server_of_another_make = builder.BuildAndStart();
+  endpoint = Endpoint{"grpc", "127.0.0.1", static_cast<std::uint16_t>(port)};
+  dial();
+  StreamRecord& first = open();
+  StreamRecord& second = open();
+  ASSERT_TRUE(client.wait([&] { return first.going_aways == 1 && second.going_aways == 1; }));
+  EXPECT_FALSE(first.closed);
+  ASSERT_EQ(first.link->send("Cstill here"), SendStatus::queued);
+  ASSERT_TRUE(client.gets(first, 1));
+  EXPECT_EQ(first.frames[0], "Cstill here");
+  // What comes next has a connection of its own, that goes away in its turn.
+  StreamRecord& third = open();
+  ASSERT_TRUE(client.opens(third));
+  EXPECT_EQ(dialer->stats().channels_opened, 2U);
+  ASSERT_TRUE(client.wait([&] { return third.going_aways == 1; }));
+  EXPECT_EQ(first.going_aways, 1U);
+  first.link->finish();
+  second.link->finish();
+  ASSERT_TRUE(client.closes(first));
+  ASSERT_TRUE(client.closes(second));
+  EXPECT_FALSE(first.closed->error) << first.ending();
+  EXPECT_TRUE(client.wait([&] { return dialer->stats().channels == 1; }));
+  dialer.reset();
+  server_of_another_make->Shutdown();
+}
+
+TEST_F(GrpcRig, ConnectionBreaks_WithoutAWord_IsNoGoAway) {
+  auto breaking = std::make_unique<GrpcListener>(Endpoint{"grpc", "127.0.0.1", 0}, listener_options());
+  const auto bound = breaking->listen();
+  ASSERT_TRUE(bound);
+  dial_to(*bound);
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.opens(stream));
+  breaking.reset();
+  ASSERT_TRUE(client.closes(stream));
+  EXPECT_EQ(stream.going_aways, 0U);
+}
+
+/// A TCP connection that says what it is told, to a listener on 127.0.0.1.
+class RawConnection {
+ public:
+  explicit RawConnection(std::uint16_t port, std::string_view says = {}) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::send(fd_, says.data(), says.size(), MSG_NOSIGNAL), static_cast<ssize_t>(says.size()));
+  }
+  ~RawConnection() { ::close(fd_); }
+  RawConnection(const RawConnection&) = delete;
+  RawConnection& operator=(const RawConnection&) = delete;
+  /// Reads on until the listener has closed it.
+  void wait_end() const {
+    std::array<char, 1024> ignored{};
+    while (::recv(fd_, ignored.data(), ignored.size(), 0) > 0) {
+    }
+  }
+
+ private:
+  int fd_;
+};
+
+/// The preface of HTTP/2, and empty SETTINGS.
+constexpr std::string_view kOpening("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33);
+
+class GrpcUnused : public GrpcRig {
+ protected:
+  std::vector<ConnectionRefused> refused() {
+    for (Received next = refusals_.try_receive(); next.event() != nullptr; next = refusals_.try_receive())
+      seen_.push_back(*next.get_if<ConnectionRefused>());
+    return seen_;
+  }
+  [[nodiscard]] bool refuses(std::size_t count) {
+    return server.wait([&] { return refused().size() >= count; });
+  }
+  /// One that is served as if nothing were.
+  void expect_served() {
+    dial();
+    StreamRecord& stream = open();
+    EXPECT_TRUE(client.opens(stream)) << stream.ending();
+    dialer.reset();
+  }
+
+ private:
+  Subscription refusals_ = server.bus.subscribe(Filter::type<ConnectionRefused>(), 4096);
+  std::vector<ConnectionRefused> seen_;
+};
+
+TEST_F(GrpcUnused, BeyondTheLimit_AreClosedAtOnceAndSaid) {
+  GrpcListenerOptions options = listener_options();
+  options.max_unused_connections = 3;
+  const std::uint64_t id = options.base.id;
+  listen(std::move(options));
+  std::vector<std::unique_ptr<RawConnection>> silent;
+  for (int i = 0; i < 5; ++i)
+    silent.push_back(std::make_unique<RawConnection>(endpoint.port));
+  ASSERT_TRUE(refuses(2));
+  silent[3]->wait_end();
+  silent[4]->wait_end();
+  EXPECT_EQ(refused()[0].listener, id);
+  EXPECT_EQ(refused()[0].peer.compare(0, 17, "grpc://127.0.0.1:"), 0) << refused()[0].peer;
+  EXPECT_TRUE(refused()[0].error.is(errc::capacity_exceeded));
+  EXPECT_EQ(refused()[0].error.message, "there are 3 connections without a stream already");
+  // Places of those that went are free at once; those that have a stream take none.
+  silent.clear();
+  for (int i = 0; i < 6; ++i)
+    expect_served();
+  EXPECT_EQ(refused().size(), 2U);
+}
+
+TEST_F(GrpcUnused, WithAStream_CountNoMore) {
+  GrpcListenerOptions options = listener_options();
+  options.max_unused_connections = 1;
+  listen(std::move(options));
+  GrpcDialerOptions one_each;
+  one_each.max_streams_per_channel = 1;
+  dial(one_each);
+  for (int i = 0; i < 5; ++i) {
+    StreamRecord& stream = open();
+    ASSERT_TRUE(client.opens(stream)) << stream.ending();
+  }
+  EXPECT_EQ(dialer->stats().channels, 5U);
+  EXPECT_TRUE(refused().empty());
+}
+
+TEST_F(GrpcUnused, SayNothing_AreClosedInTime) {
+  GrpcListenerOptions options = listener_options();
+  options.handshake_timeout = std::chrono::milliseconds(200);
+  listen(std::move(options));
+  const RawConnection silent(endpoint.port);
+  const RawConnection halfway(endpoint.port, kOpening.substr(0, 10));
+  silent.wait_end();
+  halfway.wait_end();
+  ASSERT_TRUE(refuses(2));
+  for (const ConnectionRefused& each : refused()) {
+    EXPECT_TRUE(each.error.is(errc::timed_out));
+    EXPECT_EQ(each.error.message, "said nothing within 200 ms");
+  }
+  expect_served();
+}
+
+TEST_F(GrpcUnused, OpenNoStream_AreClosedInTime) {
+  GrpcListenerOptions options = listener_options();
+  options.handshake_timeout = std::chrono::milliseconds(100);
+  options.max_connection_idle = std::chrono::milliseconds(400);
+  listen(std::move(options));
+  dial();
+  StreamRecord& busy = open();
+  ASSERT_TRUE(client.opens(busy));
+  const RawConnection idle(endpoint.port, kOpening);
+  idle.wait_end();
+  ASSERT_TRUE(refuses(1));
+  EXPECT_EQ(refused()[0].error.message, "opened no stream within 400 ms");
+  EXPECT_EQ(refused().size(), 1U);
+  EXPECT_FALSE(busy.closed) << "one with a stream may be idle as long as it likes";
 }
 
 TEST_F(GrpcRig, Cancel_ByTheServer_TellsThePeerWhy) {

@@ -94,6 +94,13 @@ struct GrpcDialer::State {
     pool = std::make_shared<internal::ChannelPool>("dns:///" + authority(options.connect_to.value_or(endpoint)),
                                                    credentials(endpoint, options), channel_arguments(endpoint, options),
                                                    options.max_streams_per_channel);
+    shared->links->on_tick([some_pool = std::weak_ptr(pool),
+                            some_links = std::weak_ptr<internal::LinkSet>(shared->links)] {
+      const auto channels = some_pool.lock();
+      const auto links = some_links.lock();
+      if (!channels || !links || !channels->look_for_leaving()) return;
+      links->for_each([](internal::LinkCore& link) { static_cast<internal::ClientLink&>(link).look_for_leaving(); });
+    });
   }
 
   const std::optional<Error> never;

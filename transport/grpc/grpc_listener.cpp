@@ -4,7 +4,9 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
+#include <unistd.h>
 #include <utility>
 
 #include <grpc/compression.h>
@@ -19,12 +21,17 @@
 #include "transport/grpc/internal/closer.hpp"
 #include "transport/grpc/internal/server_link.hpp"
 #include "transport/grpc/internal/tls_credentials.hpp"
+#include "transport/grpc/internal/unused_connections.hpp"
+#include "transport/listener_events.hpp"
 
 namespace sharingbus::transport {
 namespace {
 
 /// How long streams that were cancelled may take to tell their peers, when the listener closes.
 constexpr auto kShutdownPatience = std::chrono::seconds(2);
+
+/// Connections whose time is over are looked at by us before gRPC closes them.
+constexpr auto kLookFirst = std::chrono::milliseconds(500);
 
 class Refusal final : public grpc::ServerGenericBidiReactor {
  public:
@@ -49,6 +56,10 @@ void add_arguments(grpc::ServerBuilder& builder, const GrpcListenerOptions& opti
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              internal::to_ms(options.min_ping_interval));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             internal::to_ms(options.handshake_timeout + kLookFirst));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                             internal::to_ms(options.max_connection_idle + kLookFirst));
   // A guard for the memory only; the link's own check names the size.
   builder.SetMaxReceiveMessageSize(internal::to_int(options.base.limits.max_inbound_bytes * 2));
   builder.SetMaxSendMessageSize(-1);
@@ -70,6 +81,11 @@ Result<> GrpcListenerOptions::validate() const {
     }
   }
   if (max_concurrent_streams == 0) return at_least_1("max_concurrent_streams");
+  if (max_unused_connections == 0) return at_least_1("max_unused_connections");
+  if (handshake_timeout <= Duration::zero()) return Error(errc::invalid_argument, "handshake_timeout must be positive");
+  if (max_connection_idle <= Duration::zero()) {
+    return Error(errc::invalid_argument, "max_connection_idle must be positive");
+  }
   if (min_ping_interval < Duration::zero()) return Error(errc::invalid_argument, "min_ping_interval is negative");
   if (keepalive_interval <= Duration::zero())
     return Error(errc::invalid_argument, "keepalive_interval must be positive");
@@ -78,15 +94,22 @@ Result<> GrpcListenerOptions::validate() const {
 }
 
 struct GrpcListener::State final : grpc::CallbackGenericService {
-  State(Endpoint where, GrpcListenerOptions chosen) : endpoint(std::move(where)), options(std::move(chosen)) {}
+  State(Endpoint where, GrpcListenerOptions chosen)
+      : endpoint(std::move(where)),
+        options(std::move(chosen)),
+        unused({options.max_unused_connections, options.handshake_timeout, options.max_connection_idle}) {}
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
   [[nodiscard]] StreamOptions stream_options() const;
+  void accepted(int listener_fd, int fd);
+  std::optional<TimePoint> look_at_unused();
+  void report(internal::UnusedConnections::Refusal refusal) const;
   void shut_down();
 
   const Endpoint endpoint;
   const GrpcListenerOptions options;
   const std::shared_ptr<internal::LinkSet> links = std::make_shared<internal::LinkSet>();
+  internal::UnusedConnections unused;
   std::atomic<bool> accepting{true};
 
   std::mutex mutex;
@@ -99,6 +122,7 @@ struct GrpcListener::State final : grpc::CallbackGenericService {
 };
 
 grpc::ServerGenericBidiReactor* GrpcListener::State::CreateReactor(grpc::GenericCallbackServerContext* context) {
+  unused.used(context->peer());
   const std::string& method = context->method();
   if (std::find(options.methods.begin(), options.methods.end(), method) == options.methods.end()) {
     return refuse(grpc::StatusCode::UNIMPLEMENTED, "method " + method + " is not served here");
@@ -116,6 +140,29 @@ grpc::ServerGenericBidiReactor* GrpcListener::State::CreateReactor(grpc::Generic
   }
   link->StartSendInitialMetadata();
   return link.get();
+}
+
+void GrpcListener::State::accepted(int listener_fd, int fd) {
+  if (auto refused = unused.add(fd, std::chrono::steady_clock::now())) {
+    ::close(fd);
+    return report(std::move(*refused));
+  }
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.listener_fd = listener_fd;
+  connection.fd = fd;
+  connections->HandleNewConnection(&connection);
+}
+
+std::optional<TimePoint> GrpcListener::State::look_at_unused() {
+  for (auto& late : unused.expire(std::chrono::steady_clock::now()))
+    report(std::move(late));
+  return unused.next_deadline();
+}
+
+void GrpcListener::State::report(internal::UnusedConnections::Refusal refusal) const {
+  options.base.publisher.publish(
+      ConnectionRefused{options.base.id, endpoint.scheme + "://" + refusal.peer, std::move(refusal.error)},
+      routing_for<ConnectionRefused>(), options.base.origin, options.base.id);
 }
 
 StreamOptions GrpcListener::State::stream_options() const {
@@ -162,12 +209,8 @@ Result<Endpoint> GrpcListener::listen() {
   state.server = builder.BuildAndStart();
   if (!state.server) return Error(errc::invalid_state, to_string(state.endpoint) + ": gRPC could not start a server");
   state.acceptor = std::move(*acceptor);
-  state.acceptor->start([&connections = *state.connections](int listener_fd, int fd) {
-    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-    connection.listener_fd = listener_fd;
-    connection.fd = fd;
-    connections.HandleNewConnection(&connection);
-  });
+  state.acceptor->start([&state](int listener_fd, int fd) { state.accepted(listener_fd, fd); },
+                        [&state] { return state.look_at_unused(); });
   Endpoint bound = state.endpoint;
   bound.port = state.acceptor->port();
   return bound;

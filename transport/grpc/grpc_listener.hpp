@@ -22,6 +22,12 @@ struct GrpcListenerOptions {
   std::vector<std::string> methods = {"/matrix.connectors.v1.ConnectorService/Connect"};
   /// Streams that one connection may carry. At least 1.
   std::size_t max_concurrent_streams = 1024;
+  /// Connections on which no stream was opened yet; those beyond are closed at once. At least 1.
+  std::size_t max_unused_connections = 4096;
+  /// A connection that has not got as far as HTTP/2 after this long, TLS included, is closed.
+  Duration handshake_timeout = std::chrono::seconds(10);
+  /// A connection without streams for this long is closed in good order (GOAWAY).
+  Duration max_connection_idle = std::chrono::minutes(5);
   /// PINGs that come more often than this while there is no data are noted, but never punished.
   Duration min_ping_interval = std::chrono::seconds(1);
   /// HTTP/2 PING after this long without inbound data, and how long it may stay unanswered until the connection is
@@ -40,7 +46,8 @@ struct GrpcListenerOptions {
 /// Refused streams (`max_links`, `stop_accepting`) see UNAVAILABLE. `Link::finish` sends what is queued and ends the
 /// stream with OK; `Link::cancel` ends it with the status that its error maps to (README.md) and the error's text. When
 /// the peer half-closes, what is queued goes out, then the stream ends with `stream_closed`. A peer that goes without
-/// that, by a reset or with its connection, is `stream_failed`, credit or not.
+/// that, by a reset or with its connection, is `stream_failed`, credit or not. Connections that are closed because they
+/// are too many, or never had a stream in time, are `ConnectionRefused` events.
 ///
 /// Any thread. What arrives is decoded and published on gRPC's threads.
 class GrpcListener final : public Listener {

@@ -20,7 +20,7 @@
 #include "connector/agent/internal/server_load.hpp"
 #include "connector/agent/internal/server_session.hpp"
 #include "connector/gateway/internal/limited_log.hpp"
-#include "connector/gateway/internal/timer_access.hpp"
+#include "connector/internal/timer_access.hpp"
 
 namespace sharingbus::connector::internal {
 

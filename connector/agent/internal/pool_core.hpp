@@ -22,7 +22,7 @@
 #include "connector/agent/internal/call.hpp"
 #include "connector/agent/internal/pool_connection.hpp"
 #include "connector/agent/sticky_table.hpp"
-#include "connector/gateway/internal/timer_access.hpp"
+#include "connector/internal/timer_access.hpp"
 
 namespace sharingbus::connector::internal {
 

@@ -16,7 +16,7 @@
 #include "bus/async.hpp"
 #include "bus/sharing_bus.hpp"
 #include "connector/agent/reverse_listener.hpp"
-#include "connector/gateway/internal/timer_access.hpp"
+#include "connector/internal/timer_access.hpp"
 #include "transport/codec/agent_frame_decoder.hpp"
 
 namespace sharingbus::connector::internal {

@@ -104,6 +104,7 @@ void GatewayCore::close_listeners() {
 void GatewayCore::closed() {
   Subscription opened;
   Subscription closed;
+  Subscription refused;
   std::vector<std::shared_ptr<transport::Listener>> listeners;
   std::vector<std::function<void()>> waiting;
   {
@@ -112,12 +113,14 @@ void GatewayCore::closed() {
     phase_ = Phase::closed;
     opened = std::move(opened_);
     closed = std::move(closed_);
+    refused = std::move(refused_);
     listeners.swap(listeners_);
     waiting.swap(waiting_);
     timers_.cancel(drain_timer_);
   }
   opened = {};
   closed = {};
+  refused = {};
   listeners.clear();
   for (const auto& done : waiting)
     done();
@@ -126,6 +129,7 @@ void GatewayCore::closed() {
 void GatewayCore::abandon() {
   Subscription opened;
   Subscription closed;
+  Subscription refused;
   std::vector<std::shared_ptr<transport::Listener>> listeners;
   std::vector<std::function<void()>> waiting;
   std::unordered_map<Uuid, std::shared_ptr<Session>> sessions;
@@ -135,6 +139,7 @@ void GatewayCore::abandon() {
     phase_ = Phase::closed;
     opened = std::move(opened_);
     closed = std::move(closed_);
+    refused = std::move(refused_);
     listeners.swap(listeners_);
     waiting.swap(waiting_);
     sessions.swap(sessions_);
@@ -143,6 +148,7 @@ void GatewayCore::abandon() {
   requests_->close([] {});
   opened = {};
   closed = {};
+  refused = {};
   for (const auto& [uid, session] : sessions)
     session->end(Error(errc::closed, "the gateway was destroyed"), false);
   listeners.clear();

@@ -5,6 +5,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include "transport/listener_events.hpp"
+
 namespace sharingbus::connector::internal {
 namespace {
 
@@ -43,6 +45,10 @@ void GatewayCore::start(SharingBus& bus) {
                                  [weak](const EventRef& event) {
                                    if (const auto self = weak.lock()) self->stream_opened(*event);
                                  });
+  refused_ = bus.subscribe_inline({.name = "gateway-refused", .filter = Filter::type<transport::ConnectionRefused>()},
+                                  [weak](const EventRef& event) {
+                                    if (const auto self = weak.lock()) self->connection_refused(*event);
+                                  });
   closed_ = bus.subscribe_inline({.name = "gateway-closed", .filter = Filter::type<transport::StreamClosed>()},
                                  [weak](const EventRef& event) {
                                    if (const auto self = weak.lock()) self->stream_closed(*event);
@@ -88,11 +94,27 @@ void GatewayCore::stream_opened(const BusEvent& event) {
   if (const auto session = make_session(opened, link, refused)) return session->start();
   if (!refused) return;
   link->cancel(refused);
+  publish_refusal(opened.peer, std::move(refused), link->uid());
+}
+
+void GatewayCore::connection_refused(const BusEvent& event) {
+  const auto& refused = *event.get_if<transport::ConnectionRefused>();
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!listener_ids_.contains(refused.listener)) return;
+  }
+  publish_refusal(refused.peer, refused.error, std::nullopt);
+}
+
+void GatewayCore::publish_refusal(std::string peer, Error why, std::optional<Uuid> uid) {
   // Not from within the bus's turn: a callback's publishing has little room.
-  post([peer = opened.peer, refused, uid = link->uid()](GatewayCore& self) mutable {
-    ConnectorRefused refusal{{}, std::move(peer), std::move(refused)};
+  post([peer = std::move(peer), why = std::move(why), uid](GatewayCore& self) mutable {
+    ConnectorRefused refusal{{}, std::move(peer), std::move(why)};
     self.log(refusal);
-    self.publish(std::move(refusal), self.routing(uid, {}, ConnectorRefused::event_kind));
+    Routing routing;
+    routing.kind = ConnectorRefused::event_kind;
+    routing.connector_uid = uid;
+    self.publish(std::move(refusal), std::move(routing));
   });
 }
 

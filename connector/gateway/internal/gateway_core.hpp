@@ -22,8 +22,8 @@
 #include "connector/gateway/internal/limited_log.hpp"
 #include "connector/gateway/internal/pending_requests.hpp"
 #include "connector/gateway/internal/session.hpp"
-#include "connector/gateway/internal/timer_access.hpp"
 #include "connector/internal/strand_pool.hpp"
+#include "connector/internal/timer_access.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
 
 namespace sharingbus::connector::internal {
@@ -89,6 +89,9 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   // On the dispatching thread, inline.
   void stream_opened(const BusEvent& event);
   void stream_closed(const BusEvent& event);
+  void connection_refused(const BusEvent& event);
+  /// Says on the bus and in the log that a stream, or a connection, was not taken.
+  void publish_refusal(std::string peer, Error why, std::optional<Uuid> uid);
   /// Null, with the reason, when there is no room.
   std::shared_ptr<Session> make_session(const transport::StreamOpened& opened, std::shared_ptr<transport::Link> link,
                                         Error& refused);
@@ -130,6 +133,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
 
   Subscription opened_;
   Subscription closed_;
+  Subscription refused_;
 };
 
 }  // namespace sharingbus::connector::internal

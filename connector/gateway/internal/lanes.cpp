@@ -8,6 +8,7 @@
 #include "connector/gateway/internal/session_fsm.hpp"
 #include "connector/identity.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
+#include "transport/codec/connector_peek.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 namespace sharingbus::connector::internal {
@@ -32,15 +33,17 @@ void Lanes::on_strand(std::function<void()> fn) {
 
 bool Lanes::passes(const std::shared_ptr<LaneLink>& lane, std::string_view frame) {
   // The stream has one heartbeat for all.
-  if (is_heartbeat_request(frame)) return false;
-  if (is_heartbeat_response(frame)) return asks_to_reconnect(frame);
-  if (const auto request_id = execute_request_id(frame); !request_id.empty()) note_request(request_id, lane);
+  if (transport::is_heartbeat_request(frame)) return false;
+  if (transport::is_heartbeat_response(frame)) return asks_to_reconnect(frame);
+  if (const auto request_id = transport::execute_request_id(frame); !request_id.empty()) note_request(request_id, lane);
   return true;
 }
 
 void Lanes::lane_ended(LaneLink& lane, const Error& /*why*/) {
   const auto found = lanes_.find(lane.arn());
-  if (found != lanes_.end() && found->second.get() == &lane) lanes_.erase(found);
+  if (found == lanes_.end() || found->second.get() != &lane) return;
+  lanes_.erase(found);
+  if (lanes_.empty()) context_.emptied();
 }
 
 Lanes::Taken Lanes::take(const BusEvent& event) {

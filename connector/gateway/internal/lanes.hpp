@@ -36,6 +36,8 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
     std::uint64_t listener = 0;
     std::string peer;
     std::size_t max_lanes = 0;
+    /// The last lane has ended by itself. On the strand.
+    std::function<void()> emptied;
   };
   explicit Lanes(Context context) : context_(std::move(context)) {}
 
@@ -43,6 +45,8 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
   /// Hands a message of the stream to the lane that it is for, if it is for one. A registration opens one, unless there
   /// are as many as there may be (`full`).
   [[nodiscard]] Taken take(const BusEvent& event);
+  /// On the strand.
+  [[nodiscard]] bool empty() const noexcept { return lanes_.empty(); }
   /// The stream can send again.
   void writable();
   /// The stream is over, and so are all lanes. Idempotent.

@@ -32,7 +32,7 @@ void Session::feed(Input&& input) {
   SessionFsm::Actions actions;
   input(fsm_, actions);
   for (SessionFsm::Action& action : actions) {
-    std::visit([this](auto& held) { perform(held); }, action);
+    std::visit([this](auto& held) { this->perform(held); }, action);
   }
 }
 
@@ -86,9 +86,7 @@ void Session::end(Error why, bool graceful) {
 void Session::supersede(Error why) {
   post([why = std::move(why)](Session& self) mutable {
     self.superseded_ = std::move(why);
-    if (self.fsm_.reconnect_asked()) return;
-    const Moment at = self.core_->timers().moment();
-    self.feed([&](SessionFsm& fsm, auto& actions) { fsm.end(*self.superseded_, false, at, actions); });
+    if (!self.fsm_.reconnect_asked()) self.end_superseded(false);
   });
 }
 
@@ -112,10 +110,19 @@ void Session::depart() {
   core_->remove(*this);
 }
 
+void Session::end_superseded(bool graceful) {
+  if (lanes_ && !lanes_->empty()) {
+    return feed([&](SessionFsm& fsm, auto& actions) { fsm.host(*superseded_, actions); });
+  }
+  const Moment at = core_->timers().moment();
+  feed([&](SessionFsm& fsm, auto& actions) { fsm.end(*superseded_, graceful, at, actions); });
+}
+
 /// After every turn on the strand.
 void Session::settle() {
   if (gone_) return;
-  if (superseded_ && pending_.size() == 0 && fsm_.registered()) {
+  if (superseded_ && pending_.size() == 0 && fsm_.registered()) end_superseded(true);
+  if (fsm_.hosting() && lanes_->empty()) {
     const Moment at = core_->timers().moment();
     feed([&](SessionFsm& fsm, auto& actions) { fsm.end(*superseded_, true, at, actions); });
   }
@@ -184,7 +191,7 @@ void Session::event(const BusEvent& event) {
   } else {
     ++owed_.controls;
   }
-  if (fsm_.registered() && for_a_lane(event)) return;
+  if ((fsm_.registered() || fsm_.hosting()) && for_a_lane(event)) return;
   const Moment at = core_->timers().moment();
   feed([&](SessionFsm& fsm, auto& actions) {
     if (const auto* request = event.get_if<messages::RegisterRequest>()) {
@@ -201,12 +208,18 @@ void Session::event(const BusEvent& event) {
 
 bool Session::for_a_lane(const BusEvent& event) {
   const auto* request = event.get_if<messages::RegisterRequest>();
-  if (request != nullptr && to_string(address_of(*request)) == address_) return false;
+  // Should it come back to a stream that it has left, then as one of many.
+  const bool mine = request != nullptr && to_string(address_of(*request)) == address_;
+  if (mine && !fsm_.hosting()) return false;
   if (!lanes_) {
     // An identity that is none is answered as such.
     if (request == nullptr || check_identity(*request)) return false;
     lanes_ = std::make_shared<Lanes>(Lanes::Context{shared_.strand, link_, core_->lane_options(link_->id()), listener_,
-                                                    peer_, core_->options().max_registrations_per_stream - 1});
+                                                    peer_, core_->options().max_registrations_per_stream - 1,
+                                                    [weak = weak_from_this()] {
+                                                      if (const auto self = weak.lock()) self->post([](Session&) {});
+                                                    }});
+    feed([](SessionFsm& fsm, auto&) { fsm.share(); });
   }
   switch (lanes_->take(event)) {
     case Lanes::Taken::no:
@@ -229,7 +242,7 @@ bool Session::for_a_lane(const BusEvent& event) {
 // state machine ends it for its silence. Requests that wait for room do not count: their answers must come in.
 void Session::return_credit() {
   if (outbox_.replies() >= kRepliesMax) return;
-  if (fsm_.state() != SessionFsm::State::registered) return;
+  if (!fsm_.registered() && !fsm_.hosting()) return;
   const transport::Credit window = core_->options().window;
   const bool due =
       owed_.requests >= std::max(window.requests / 4, 1U) || owed_.controls >= std::max(window.controls / 4, 1U);

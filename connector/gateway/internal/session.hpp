@@ -75,6 +75,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   template <class Input>
   void feed(Input&& input);
   void settle();
+  /// The registration, and with it the stream, unless others share that.
+  void end_superseded(bool graceful);
   void arm_timer();
   void timer_fired(std::uint64_t round);
   void depart();

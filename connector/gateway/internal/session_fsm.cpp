@@ -132,9 +132,12 @@ void SessionFsm::refuse(const Error& why, std::string address, std::string arn, 
 }
 
 void SessionFsm::message(const messages::HeartbeatRequest& request, Moment at, Actions& actions) {
-  if (state_ != State::registered) return other_message(messages::HeartbeatRequest::event_name, at, actions);
+  if (state_ != State::registered && state_ != State::hosting) {
+    return other_message(messages::HeartbeatRequest::event_name, at, actions);
+  }
   last_message_ = at.now;
-  actions.push_back(Send{messages::HeartbeatResponse{request.gateway_id, request.timestamp_ms, reconnect_asked_}});
+  actions.push_back(
+      Send{messages::HeartbeatResponse{request.gateway_id, request.timestamp_ms, reconnect_asked_ && !shared_}});
 }
 
 void SessionFsm::ask_to_reconnect(Moment at, Actions& actions) {
@@ -168,13 +171,14 @@ void SessionFsm::tick(Moment at, Actions& actions) {
       return cancel(why, actions);
     }
     case State::registered:
+    case State::hosting:
       if (at.now >= last_message_ + options_.session_timeout) {
         return end(Error(errc::timed_out, "no message for " + milliseconds(options_.session_timeout)), false, at,
                    actions);
       }
       if (at.now >= next_heartbeat_) {
         next_heartbeat_ = at.now + options_.heartbeat_interval;
-        actions.push_back(Send{messages::HeartbeatRequest{identity_.address, at.unix_ms}});
+        actions.push_back(Send{messages::HeartbeatRequest{registered() ? identity_.address : "", at.unix_ms}});
       }
       return;
     case State::finishing:
@@ -191,6 +195,12 @@ void SessionFsm::end(const Error& why, bool graceful, Moment at, Actions& action
   if (state_ == State::registered) leave_registered(why, actions);
   if (!graceful) return cancel(why, actions);
   if (state_ != State::finishing) begin_finish(at, actions);
+}
+
+void SessionFsm::host(const Error& why, Actions& actions) {
+  if (state_ != State::registered) return;
+  leave_registered(why, actions);
+  state_ = State::hosting;
 }
 
 void SessionFsm::stream_closed(const Error& error, Actions& actions) {
@@ -226,6 +236,7 @@ std::optional<TimePoint> SessionFsm::next_deadline() const {
     case State::finishing:
       return deadline_;
     case State::registered:
+    case State::hosting:
       return std::min(next_heartbeat_, last_message_ + options_.session_timeout);
     case State::cancelled:
     case State::closed:

@@ -14,15 +14,10 @@
 #include "connector/gateway/gateway_events.hpp"
 #include "connector/gateway/gateway_options.hpp"
 #include "connector/identity.hpp"
+#include "connector/internal/timer_access.hpp"
 #include "transport/messages/connector_messages.hpp"
 
 namespace sharingbus::connector::internal {
-
-/// Both clocks at once.
-struct Moment {
-  TimePoint now;
-  std::int64_t unix_ms = 0;
-};
 
 /// Of a register request: sanitised, each part cut to what an identity may have.
 [[nodiscard]] Address address_of(const transport::messages::RegisterRequest& request);
@@ -43,13 +38,15 @@ struct ConnectorIdentity {
 /// The gateway's half of one stream: no I/O, no clock, no randomness of its own. Its owner feeds it what happened,
 /// carries out the actions that it appends, in order, and calls `tick` at `next_deadline`. One thread at a time.
 ///
-/// awaiting_register ──▶ registered ──▶ finishing | cancelled ──▶ closed. Executing is the owner's business: it may
-/// while the state is `registered`.
+/// awaiting_register ──▶ registered [──▶ hosting] ──▶ finishing | cancelled ──▶ closed. Executing is the owner's
+/// business: it may while the state is `registered`.
 class SessionFsm {
  public:
   enum class State : std::uint8_t {
     awaiting_register,
     registered,
+    /// Its own registration is over; the stream goes on for the others that share it.
+    hosting,
     /// Nothing more is sent; waits for the stream's end, but not for ever.
     finishing,
     /// Waits for the stream's end.
@@ -93,8 +90,13 @@ class SessionFsm {
   void claimed(bool replaced, Moment at, Actions& actions);
   void claim_refused(const Error& why, Moment at, Actions& actions);
   void tick(Moment at, Actions& actions);
-  /// Tells a registered connector to replace this stream, now and with every answer to a heartbeat.
+  /// Tells a registered connector to replace this stream, now and with every answer to a heartbeat, unless the stream
+  /// is `shared`: its heartbeats are for all.
   void ask_to_reconnect(Moment at, Actions& actions);
+  /// The stream has other registrations too.
+  void share() noexcept { shared_ = true; }
+  /// This registration ends, and the stream stays for the others that share it, until `end`.
+  void host(const Error& why, Actions& actions);
   /// Ends the stream for a reason of the gateway's: graceful lets out what is queued.
   void end(const Error& why, bool graceful, Moment at, Actions& actions);
   void stream_closed(const Error& error, Actions& actions);
@@ -103,6 +105,7 @@ class SessionFsm {
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
   [[nodiscard]] State state() const noexcept { return state_; }
   [[nodiscard]] bool registered() const noexcept { return state_ == State::registered; }
+  [[nodiscard]] bool hosting() const noexcept { return state_ == State::hosting; }
   [[nodiscard]] bool reconnect_asked() const noexcept { return reconnect_asked_; }
   /// Empty before the claim.
   [[nodiscard]] const ConnectorIdentity& identity() const noexcept { return identity_; }
@@ -123,6 +126,7 @@ class SessionFsm {
 
   State state_ = State::awaiting_register;
   bool reconnect_asked_ = false;
+  bool shared_ = false;
   ConnectorIdentity identity_;
   std::string token_;
   /// Of the register wait or of finishing, by state.

@@ -63,6 +63,9 @@ void RegistrationStream::event(const BusEvent& event) {
   if (event.is<transport::StreamOpened>()) {
     return step([&](auto& actions) { fsm_.stream_opened(context_.timers.now(), actions); });
   }
+  if (event.is<transport::StreamGoingAway>()) {
+    return step([&](auto& actions) { fsm_.stream_going_away(actions); });
+  }
   if (event.is<transport::StreamWritable>()) {
     blocked_ = false;
     // The peer reads, so it lives, even if nothing can be read from it before it has taken what waits here.

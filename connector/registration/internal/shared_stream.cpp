@@ -10,6 +10,7 @@
 
 #include "bus/base/uuid.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
+#include "transport/codec/connector_peek.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
 namespace sharingbus::connector::internal {
@@ -81,6 +82,8 @@ std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::S
     self->lanes_[lane->arn()] = lane;
     self->awaiting_.push_back(lane);
     if (self->opened_) lane->opened(self->peer_, 0);
+    // It was on its way when the others were told.
+    if (self->going_away_) lane->going_away();
   });
   switch (lane->send(std::move(first_frame))) {
     case transport::SendStatus::queued:
@@ -110,10 +113,15 @@ void SharedStream::on_strand(std::function<void()> fn) {
 }
 
 bool SharedStream::passes(const std::shared_ptr<LaneLink>& lane, std::string_view frame) {
-  if (!is_heartbeat_request(frame)) return true;
+  if (!transport::is_heartbeat_request(frame)) return true;
   const TimePoint now = timers_.now();
   {
     const std::scoped_lock lock(mutex_);
+    // Whoever is to leave asks the gateway itself, as nothing can come for it behind the answer.
+    if (lane->leaving()) {
+      heartbeat_sent_ = now;
+      return true;
+    }
     const bool answered = heartbeat_answered_ && now - *heartbeat_answered_ < kFresh;
     if (!answered) {
       // Its answer is for all.
@@ -173,6 +181,13 @@ void SharedStream::event(const BusEvent& event) {
   if (event.is<transport::StreamWritable>()) {
     for (const auto& [arn, lane] : all)
       lane->writable();
+    return;
+  }
+  if (event.is<transport::StreamGoingAway>()) {
+    going_away_ = true;
+    leave();
+    for (const auto& [arn, lane] : all)
+      lane->going_away();
     return;
   }
   ++(transport::frame_class_of(event) == transport::FrameClass::request ? owed_.requests : owed_.controls);
@@ -243,12 +258,20 @@ void SharedStream::heartbeat(const messages::HeartbeatResponse& response, const 
     heartbeat_sent_.reset();
   }
   if (const auto lane = response.gateway_id.empty() ? nullptr : of_address(response.gateway_id)) {
+    if (response.should_reconnect) lane->set_leaving();
     static_cast<void>(deliver(*lane, event));
     return;
   }
+  if (response.should_reconnect) leave();
   const auto all = lanes_;
-  for (const auto& [arn, lane] : all)
+  for (const auto& [arn, lane] : all) {
+    if (response.should_reconnect) lane->set_leaving();
     static_cast<void>(deliver(*lane, event));
+  }
+}
+
+void SharedStream::leave() {
+  if (const auto owner = owner_.lock()) owner->stream_leaving(*this);
 }
 
 void SharedStream::refuse(const std::string& request_id, const std::string& why) {

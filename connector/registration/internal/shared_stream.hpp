@@ -30,6 +30,8 @@ class SharedStreamOwner {
   virtual ~SharedStreamOwner() = default;
   /// True: it was the stream's last one, and no other will come.
   [[nodiscard]] virtual bool registration_ended(const SharedStream& stream, const std::string& arn) = 0;
+  /// It is to be left: no registration shall come to it any more.
+  virtual void stream_leaving(const SharedStream& stream) = 0;
   virtual void stream_ended(const SharedStream& stream) = 0;
 };
 
@@ -59,6 +61,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   void registered(const transport::messages::RegisterResponse& response, const BusEvent& event);
   void requested(const std::string& request_id, const transport::messages::StringMap& context, const BusEvent& event);
   void heartbeat(const transport::messages::HeartbeatResponse& response, const BusEvent& event);
+  void leave();
   void refuse(const std::string& request_id, const std::string& why);
   void answer(const transport::messages::ConnectorMessage& message);
   [[nodiscard]] std::shared_ptr<transport::Link> link() const;
@@ -82,6 +85,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   transport::Credit owed_;
   std::string peer_;
   bool opened_ = false;
+  bool going_away_ = false;
   /// Why, once it is over.
   std::optional<Error> ended_;
 

@@ -186,6 +186,73 @@ TEST_F(GatewayLanesTest, Replaced_ByAStreamOfItsOwn_OnlyThatOneMoves) {
   EXPECT_FALSE(connector->closed());
 }
 
+TEST_F(GatewayLanesTest, Replaced_TheFirst_TheOthersStayOnTheStream) {
+  for (const bool asked : {false, true}) {
+    start();
+    const auto connector = connect_many(3);
+    const auto of_first = execute("acme.echo.0");
+    run();
+    const auto sent = connector->all<messages::ExecuteRequest>();
+    ASSERT_THAT(sent, SizeIs(1));
+    if (asked) gateway->ask_to_reconnect("acme.echo.0");
+    const auto newer = connect("0");
+    EXPECT_EQ(gateway->session_count(), 3U);
+    EXPECT_FALSE(connector->closed());
+    EXPECT_EQ(of_first->done, !asked) << "one that was asked answers what is pending";
+    if (asked) {
+      connector->answer(sent[0]);
+      run();
+      EXPECT_TRUE(of_first->done && !of_first->error) << to_string(of_first->error);
+    }
+    EXPECT_THAT(events<ConnectorDisconnected>(observer), SizeIs(1));
+    // The stream is served as before: heartbeats, requests, registrations, the first one's among them.
+    connector->send(messages::HeartbeatRequest{"", 7});
+    run();
+    const auto echo = connector->next<messages::HeartbeatResponse>();
+    ASSERT_TRUE(echo);
+    EXPECT_EQ(echo->timestamp_ms, 7);
+    EXPECT_FALSE(echo->should_reconnect) << "that was for one of them";
+    const auto of_other = execute("acme.echo.2");
+    run();
+    const auto requests = connector->all<messages::ExecuteRequest>();
+    ASSERT_THAT(requests, SizeIs(1));
+    connector->answer(requests[0]);
+    run();
+    EXPECT_TRUE(of_other->done && !of_other->error) << to_string(of_other->error);
+    EXPECT_TRUE(add(*connector, "0").success);
+    EXPECT_EQ(gateway->session_count(), 3U);
+    EXPECT_FALSE(connector->closed());
+    for (int i = 0; i < 10; ++i) {
+      advance(30s);
+      connector->send(messages::HeartbeatRequest{"", i});
+      run();
+    }
+    EXPECT_EQ(gateway->session_count(), 3U);
+    // Silence ends it.
+    advance(91s);
+    EXPECT_EQ(gateway->session_count(), 0U);
+    EXPECT_TRUE(connector->closed());
+    close_gateway();
+    (void)events<ConnectorDisconnected>(observer);
+  }
+}
+
+TEST_F(GatewayLanesTest, Replaced_All_TheStreamEndsInGoodOrder) {
+  start();
+  const auto connector = connect_many(3);
+  std::vector<std::unique_ptr<ScriptedConnector>> newer;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(gateway->ask_to_reconnect("acme.echo." + std::to_string(i)));
+    run();
+    EXPECT_FALSE(connector->closed()) << i;
+    newer.push_back(connect(std::to_string(i)));
+  }
+  run();
+  ASSERT_TRUE(connector->closed());
+  EXPECT_TRUE(connector->closed()->is(errc::stream_closed)) << to_string(*connector->closed());
+  EXPECT_EQ(gateway->session_count(), 3U);
+}
+
 TEST_F(GatewayLanesTest, Answer_NobodyAsked_IsCountedAndHarmsNobody) {
   start();
   const auto connector = connect_many(2);

@@ -6,6 +6,7 @@
 
 #include "connector/gateway/gateway_metrics.hpp"
 #include "tests/connector/gateway/gateway_fixture.hpp"
+#include "transport/listener_events.hpp"
 
 namespace sharingbus::test {
 namespace {
@@ -44,6 +45,23 @@ TEST_F(GatewayLimitsTest, Zero_IsRefusedByName) {
   EXPECT_THAT(refused([](auto& o) { o.max_registrations_per_tenant = 0; }), HasSubstr("max_registrations_per_tenant"));
   EXPECT_THAT(refused([](auto& o) { o.max_register_bytes = 0; }), HasSubstr("max_register_bytes"));
   EXPECT_THAT(refused([](auto& o) { o.max_pending = 0; }), HasSubstr("max_pending must"));
+}
+
+TEST_F(GatewayLimitsTest, ConnectionsWithoutAStream_OfItsListeners_AreRefusalsToo) {
+  start();
+  auto base = gateway->make_listener_options();
+  const std::uint64_t ours = base.id;
+  ASSERT_TRUE(gateway->serve(network.make_listener("another", std::move(base))));
+  for (const std::uint64_t listener : {ours, bus.new_source()}) {
+    bus.publish(
+        transport::ConnectionRefused{listener, "grpc://1.2.3.4:5", Error(errc::timed_out, "said nothing within 9 ms")});
+  }
+  run();
+  const auto refused = events<ConnectorRefused>(observer);
+  ASSERT_THAT(refused, SizeIs(1)) << "not those of somebody else's listener";
+  EXPECT_EQ(refused[0].peer, "grpc://1.2.3.4:5");
+  EXPECT_EQ(to_string(refused[0].error), "said nothing within 9 ms");
+  EXPECT_THAT(metrics.metrics().streams_refused, UnorderedElementsAre(Pair("timed_out", 1)));
 }
 
 TEST_F(GatewayLimitsTest, RegistrationsOfATenant_AreLimitedAndFreedAgain) {

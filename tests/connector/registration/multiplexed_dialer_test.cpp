@@ -2,6 +2,7 @@
 // must not have (§8.3). Virtual time; real runners, and a gateway that is ours or written by hand.
 #include "connector/registration/multiplexed_dialer.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include <gmock/gmock.h>
 
+#include "connector/internal/lane_link.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
 #include "tests/connector/gateway/gateway_fixture.hpp"
 #include "tests/connector/registration/test_connectors.hpp"
@@ -40,12 +42,12 @@ class Multiplexed : public GatewayFixture {
     shared = std::make_unique<MultiplexedDialer>(io.get_executor(), bus, time, *dialer, most);
   }
   /// Runs acme.echo.0 and so on.
-  void start_runner(int count, const std::string& tenant = "acme") {
+  void start_runner(int count, const std::string& tenant = "acme",
+                    const std::shared_ptr<connector::Connector>& handler = echo()) {
     connector::RunnerOptions with;
     with.log = nullptr;
     with.reconnect_jitter = {};
     std::vector<connector::Registration> registrations;
-    const auto handler = echo();
     for (int i = 0; i < count; ++i)
       registrations.push_back({{.tenant = tenant, .type = "echo", .instance = std::to_string(i)}, handler});
     runner.emplace(io.get_executor(), bus, time, *shared, with, std::move(registrations));
@@ -55,6 +57,18 @@ class Multiplexed : public GatewayFixture {
   void step(Duration by) {
     for (Duration done{}; done < by; done += 50ms)
       advance(50ms);
+  }
+  /// What a transport publishes whose peer says so, on every dialled stream.
+  void stream_goes_away() {
+    for (const auto& weak : dialled) {
+      const auto below = weak.lock();
+      // Not the registrations' own.
+      if (!below || std::dynamic_pointer_cast<connector::internal::LaneLink>(below)) continue;
+      Routing routing = routing_for<transport::StreamGoingAway>();
+      routing.connector_uid = below->uid();
+      bus.publisher().publish(transport::StreamGoingAway{}, std::move(routing), EventOrigin::transport, below->id());
+    }
+    run();
   }
   bool answers(const std::string& address) {
     const auto outcome = execute(address, call("1"));
@@ -66,6 +80,12 @@ class Multiplexed : public GatewayFixture {
       std::make_unique<MultiplexedDialer>(io.get_executor(), bus, time, *dialer);
   std::optional<connector::MultiConnectorRunner> runner;
   bool ended = false;
+  std::vector<std::weak_ptr<transport::Link>> dialled;
+  Subscription watcher = bus.subscribe_inline({.name = "dialled", .filter = Filter::type<transport::StreamOpened>()},
+                                              [this](const EventRef& event) {
+                                                const auto& opened = *event->get_if<transport::StreamOpened>();
+                                                if (opened.listener == 0) dialled.push_back(opened.link);
+                                              });
 };
 
 TEST_F(Multiplexed, Registrations_ShareOneStream_AndEachIsServed) {
@@ -158,6 +178,55 @@ TEST_F(Multiplexed, AskedToReconnect_One_MovesToAStreamOfItsOwn) {
   EXPECT_EQ(gateway->session_count(), 3U);
   for (int i = 0; i < 3; ++i)
     EXPECT_TRUE(answers("acme.echo." + std::to_string(i))) << i;
+}
+
+TEST_F(Multiplexed, AskedToReconnect_TheFirst_MovesAndTheOthersStayOnTheirStream) {
+  start();
+  const auto held = std::make_shared<HeldConnector>("echo");
+  start_runner(3, "acme", held);
+  const auto pending = execute("acme.echo.2", call("1"));
+  const auto of_the_first = execute("acme.echo.0", call("1"));
+  run();
+  ASSERT_TRUE(gateway->ask_to_reconnect("acme.echo.0"));
+  step(10s);
+  EXPECT_EQ(gateway->session_count(), 3U);
+  EXPECT_EQ(shared->stats().channels, 2U) << "one moved";
+  held->release_for_good();
+  run();
+  for (const auto& outcome : {pending, of_the_first})
+    EXPECT_TRUE(outcome->done && !outcome->error) << to_string(outcome->error);
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(answers("acme.echo." + std::to_string(i))) << i;
+  std::uint64_t disconnects = 0;
+  for (const auto& [key, metrics] : runner->metrics_snapshot())
+    disconnects += metrics.total_disconnects;
+  EXPECT_EQ(disconnects, 1U) << "the old stream of the one that moved";
+  // The old stream goes with the last that is on it.
+  for (const char* moving : {"acme.echo.1", "acme.echo.2"})
+    ASSERT_TRUE(gateway->ask_to_reconnect(moving));
+  step(10s);
+  EXPECT_EQ(gateway->session_count(), 3U);
+  EXPECT_EQ(shared->stats().channels, 1U);
+}
+
+// Spec 2, O: "GOAWAY / `should_reconnect`: open the replacement first, then drain the old", here of all on a stream.
+TEST_F(Multiplexed, StreamGoesAway_AllMoveToAnotherBeforeItEnds) {
+  start();
+  start_runner(20);
+  stream_goes_away();
+  std::size_t least = 20;
+  for (int i = 0; i < 40; ++i) {
+    advance(50ms);
+    least = std::min(least, gateway->session_count());
+  }
+  EXPECT_EQ(least, 20U) << "each is registered all the time";
+  EXPECT_EQ(shared->stats().channels_opened, 2U) << "all the new ones share a stream";
+  step(10s);
+  EXPECT_EQ(shared->stats().channels, 1U);
+  EXPECT_EQ(dialer->stats().streams, 1U);
+  for (const auto& [key, metrics] : runner->metrics_snapshot())
+    EXPECT_EQ(metrics.successful_reconnects, 1U) << to_string(key);
+  EXPECT_TRUE(answers("acme.echo.7"));
 }
 
 TEST_F(Multiplexed, OneThatReadsNoMore_HoldsUpNobodyElse) {

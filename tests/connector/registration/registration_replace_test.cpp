@@ -1,5 +1,5 @@
-// `should_reconnect`: the replacement first, then the drain of the old stream; nothing in flight is lost (spec 2, O;
-// protocol-connector §8.2, 16). And the delay that a peer asks for.
+// `should_reconnect` and GOAWAY: the replacement first, then the drain of the old stream; nothing in flight is lost
+// (spec 2, O; protocol-connector §8.2, 16). And the delay that a peer asks for.
 #include <memory>
 #include <string>
 
@@ -148,12 +148,63 @@ TEST_F(Replacement, DelayThatThePeerAskedFor_ComesOnTopAndNeverExceedsTheCap) {
   EXPECT_EQ(closed_with({}), "wait #3 2000ms");
 }
 
+// Spec 2, O: "GOAWAY / `should_reconnect`: open the replacement first, then drain the old".
+TEST_F(Replacement, GoingAway_InEachState) {
+  const auto goes_away = [this] { return feed([this](auto& a) { sut->stream_going_away(a); }); };
+  const Texts replaces{"note: the gateway's connection is going away: opening a replacement", "replace"};
+  EXPECT_EQ(goes_away(), Texts{}) << "idle";
+  to_driving();
+  EXPECT_EQ(goes_away(), replaces) << "driving";
+  EXPECT_EQ(goes_away(), Texts{}) << "once a stream";
+  EXPECT_EQ(message(wish()), Texts{}) << "whoever asks";
+  EXPECT_EQ(message(request("r")), Texts{"execute r"}) << "it serves on";
+
+  for (const bool answered : {false, true}) {
+    reset();
+    to_opening();
+    if (answered) opened();
+    EXPECT_EQ(goes_away(), Texts{}) << "it may still be registered";
+    if (!answered) opened();
+    const Texts told = message(yes());
+    ASSERT_EQ(told.size(), 3U);
+    EXPECT_EQ(Texts(told.begin() + 1, told.end()), replaces);
+  }
+  reset();
+  to_draining();
+  EXPECT_EQ(goes_away(), Texts{}) << "draining";
+  reset();
+  to_backing_off();
+  EXPECT_EQ(goes_away(), Texts{}) << "backing off";
+  tick_at_deadline();
+  opened();
+  EXPECT_EQ(message(yes()), Texts{"registered"}) << "the next stream is another one";
+}
+
+TEST_F(Replacement, GoingAwayWithReconnectOff_IsOnlyNoted) {
+  times.reconnect = false;
+  reset();
+  to_driving();
+  EXPECT_EQ(feed([this](auto& a) { sut->stream_going_away(a); }),
+            Texts{"warn: the gateway's connection is going away, but this stream is not to be replaced: it stays"});
+  EXPECT_EQ(sut->state(), State::driving);
+}
+
 class RunnerReplacementTest : public test::RunnerTest {
  protected:
   void run_and_register(std::shared_ptr<Connector> connector) {
     gateway.listen();
     run(std::move(connector));
     ASSERT_EQ(gateway.open_sessions(), 1u);
+  }
+  /// What a transport publishes whose peer says so.
+  void goes_away() {
+    const auto opened = world.all<transport::StreamOpened>(runner->uid());
+    const auto link = opened.back().link.lock();
+    ASSERT_TRUE(link);
+    Routing routing = routing_for<transport::StreamGoingAway>();
+    routing.connector_uid = link->uid();
+    world.bus.publisher().publish(transport::StreamGoingAway{}, std::move(routing), EventOrigin::transport, link->id());
+    world.settle();
   }
   void ask() {
     gateway.send(gateway.last(), messages::HeartbeatResponse{"", 0, true});
@@ -200,6 +251,37 @@ TEST_F(RunnerReplacementTest, RequestsInFlight_AreAnsweredOnTheOldStream) {
   EXPECT_EQ(gateway.session(1).answers.size(), 1u);
   EXPECT_EQ(gateway.open_sessions(), 1u);
   EXPECT_EQ(held->cancelled, 0u);
+  shutdown();
+  expect_nothing_left();
+}
+
+TEST_F(RunnerReplacementTest, ConnectionGoesAway_NewFirstAndNothingInFlightIsLost) {
+  auto held = std::make_shared<HeldConnector>();
+  run_and_register(held);
+  gateway.execute(gateway.session(0), "old");
+  goes_away();
+  EXPECT_EQ(gateway.sessions().size(), 1u) << "after a jittered wait";
+  world.advance(milliseconds(500));
+  ASSERT_EQ(gateway.open_sessions(), 2u);
+  gateway.execute(gateway.session(1), "new");
+  held->release_for_good();
+  world.settle();
+  ASSERT_NE(gateway.session(0).answer("old"), nullptr);
+  EXPECT_TRUE(gateway.session(0).answer("old")->success);
+  EXPECT_NE(gateway.session(1).answer("new"), nullptr);
+  EXPECT_EQ(gateway.open_sessions(), 1u);
+  EXPECT_EQ(held->cancelled, 0u);
+  shutdown();
+  expect_nothing_left();
+}
+
+TEST_F(RunnerReplacementTest, ConnectionBreaksAfterItSaidSo_ComesBackOnce) {
+  run_and_register(echo());
+  goes_away();
+  gateway.session(0).link->cancel(Error(errc::stream_failed, "gone"));
+  world.advance(seconds(60));
+  EXPECT_EQ(gateway.sessions().size(), 2u);
+  EXPECT_EQ(gateway.open_sessions(), 1u);
   shutdown();
   expect_nothing_left();
 }

@@ -1,7 +1,9 @@
 #include "transport/grpc/internal/acceptor.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <limits>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -60,6 +62,13 @@ in_port_t bound_port(int fd) {
   return ::getsockname(fd, &address, &size) == 0 ? port_of(address) : in_port_t{0};
 }
 
+/// For `poll`: milliseconds, rounded up.
+int until(std::optional<TimePoint> at) {
+  if (!at) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*at - std::chrono::steady_clock::now()).count();
+  return static_cast<int>(std::clamp<decltype(left)>(left, 0, std::numeric_limits<int>::max()));
+}
+
 bool is_connected(int fd) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -112,8 +121,9 @@ Acceptor::~Acceptor() {
   thread_.join();
 }
 
-void Acceptor::start(OnConnection on_connection) {
+void Acceptor::start(OnConnection on_connection, OnTurn on_turn) {
   on_connection_ = std::move(on_connection);
+  on_turn_ = std::move(on_turn);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -123,7 +133,7 @@ void Acceptor::run() const {
   for (const UniqueFd& socket : sockets_->listening)
     all.push_back({socket.get(), POLLIN, 0});
   while (true) {
-    if (::poll(all.data(), all.size(), -1) < 0) continue;
+    if (::poll(all.data(), all.size(), until(on_turn_())) < 0) continue;
     if (all.front().revents != 0) return;
     bool rest = false;
     for (std::size_t i = 1; i < all.size(); ++i) {

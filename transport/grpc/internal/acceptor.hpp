@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "bus/base/result.hpp"
@@ -20,6 +21,8 @@ class Acceptor {
  public:
   /// Called on the acceptor's thread; owns `fd`, which does not block.
   using OnConnection = std::function<void(int listener_fd, int fd)>;
+  /// Called on the acceptor's thread before each wait, with what is due; returns when it is to be called next.
+  using OnTurn = std::function<std::optional<TimePoint>()>;
 
   /// Binds every address that the host has, port 0 to one free port for all of them: `address_in_use` or
   /// `invalid_endpoint`, naming the endpoint. Resolves host names, so it may block. Connections are dead when sent
@@ -33,7 +36,7 @@ class Acceptor {
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   /// Once.
-  void start(OnConnection on_connection);
+  void start(OnConnection on_connection, OnTurn on_turn);
 
  private:
   struct Sockets;
@@ -46,6 +49,7 @@ class Acceptor {
   const std::unique_ptr<const Sockets> sockets_;
   const std::uint16_t port_;
   OnConnection on_connection_;
+  OnTurn on_turn_;
   std::thread thread_;
 };
 

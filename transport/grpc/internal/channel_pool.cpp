@@ -27,6 +27,14 @@ void ChannelPool::Lease::mark_used() {
   pool_->mark_used(*channel_);
 }
 
+void ChannelPool::Lease::mark_open() {
+  pool_->mark_open(*channel_);
+}
+
+bool ChannelPool::Lease::leaving() const {
+  return pool_->leaving(*channel_);
+}
+
 void ChannelPool::Lease::mark_full() {
   if (channel_) pool_->mark_full(*channel_);
 }
@@ -65,8 +73,10 @@ std::shared_ptr<ChannelPool::Channel> ChannelPool::find_room(std::vector<std::sh
     if (!best) return nullptr;
     // A channel that failed to connect would fail this stream too, by what it remembers: gRPC tries again when its own
     // backoff says so. A new one resolves and connects at once.
+    // Nor does one whose connection is going away, or gone, get a second one while it has streams.
     const grpc_connectivity_state state = best->connection->GetState(false);
-    if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_SHUTDOWN) return best;
+    const bool failed = state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN;
+    if (!failed && (!best->connected || state == GRPC_CHANNEL_READY)) return best;
     best->retired = true;
     if (best->streams == 0) freed.push_back(remove(best));
   }
@@ -91,6 +101,7 @@ void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
   std::shared_ptr<Channel> freed;
   const std::scoped_lock lock(mutex_);
   if (--channel->streams != 0) return;
+  channel->connected = channel->not_ready = false;
   // The last channel is kept for the next stream; others go when they are idle and there is room without them.
   const bool spare = std::any_of(channels_.begin(), channels_.end(), [&](const std::shared_ptr<Channel>& each) {
     return each != channel && each->has_room();
@@ -103,6 +114,29 @@ void ChannelPool::mark_used(Channel& channel) {
   const std::scoped_lock lock(mutex_);
   channel.used = true;
   freed = std::move(kept_);
+}
+
+void ChannelPool::mark_open(Channel& channel) {
+  const std::scoped_lock lock(mutex_);
+  channel.connected = true;
+}
+
+bool ChannelPool::leaving(const Channel& channel) const {
+  const std::scoped_lock lock(mutex_);
+  return channel.leaving;
+}
+
+bool ChannelPool::look_for_leaving() {
+  bool found = false;
+  const std::scoped_lock lock(mutex_);
+  for (const auto& each : channels_) {
+    if (each->leaving || !each->connected) continue;
+    const bool before = std::exchange(each->not_ready, each->connection->GetState(false) != GRPC_CHANNEL_READY);
+    if (!before || !each->not_ready) continue;
+    each->leaving = each->retired = true;
+    found = true;
+  }
+  return found;
 }
 
 void ChannelPool::mark_full(Channel& channel) {

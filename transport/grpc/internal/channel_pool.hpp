@@ -34,6 +34,10 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
     [[nodiscard]] grpc::GenericStub& stub() const noexcept;
     /// A call was prepared on the channel.
     void mark_used();
+    /// The stream is open, and so the channel connected.
+    void mark_open();
+    /// The server said that it goes away: see `look_for_leaving`.
+    [[nodiscard]] bool leaving() const;
     /// The stream got no answer to its opening: the channel shall not get more streams than the others it has.
     void mark_full();
     void release();
@@ -48,6 +52,10 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
 
   /// A place on the channel with the most room; on a new one when all are at their limit or failed to connect.
   [[nodiscard]] Lease acquire();
+  /// Finds the channels whose server goes away: gRPC shows a GOAWAY only as a channel that is not ready any more while
+  /// its streams go on. Streams of a connection that broke end at once, so it has to be so twice in a row. True when
+  /// there is another one, which takes no more streams.
+  [[nodiscard]] bool look_for_leaving();
   /// Lets all channels go. No lease may be left, and not on gRPC's threads.
   void clear();
 
@@ -64,6 +72,10 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
     /// Takes no more streams and goes with its last one.
     bool retired = false;
     bool used = false;
+    /// Streams are open on its connection.
+    bool connected = false;
+    bool not_ready = false;
+    bool leaving = false;
     [[nodiscard]] bool has_room() const noexcept { return !retired && streams < limit; }
   };
 
@@ -74,6 +86,8 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   void release(const std::shared_ptr<Channel>& channel);
   void mark_full(Channel& channel);
   void mark_used(Channel& channel);
+  void mark_open(Channel& channel);
+  [[nodiscard]] bool leaving(const Channel& channel) const;
 
   const std::string target_;
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;

@@ -52,6 +52,14 @@ void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
   unpin();
 }
 
+void ClientLink::look_for_leaving() {
+  // Until the call has started the lease is not there, and it goes with the call.
+  if (call() == nullptr || !try_pin()) return;
+  const bool leaving = lease_.leaving();
+  unpin();
+  if (leaving) going_away();
+}
+
 void ClientLink::fail(Error why) {
   end();
   on_done(std::move(why), false);
@@ -75,6 +83,7 @@ void ClientLink::cancel_timer() {
 void ClientLink::OnReadInitialMetadataDone(bool ok) {
   if (!ok) return end();
   cancel_timer();
+  lease_.mark_open();
   on_open(context_->peer(), 0);
 }
 

@@ -49,6 +49,8 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
   void launch(ChannelPool::Lease lease, std::string first_frame);
   /// Instead of `launch`: it never came to be.
   void fail(Error why);
+  /// Tells of a channel that is `leaving`. Any thread.
+  void look_for_leaving();
 
   void OnReadInitialMetadataDone(bool ok) override;
   void OnReadDone(bool ok) override;

@@ -114,6 +114,16 @@ void LinkCore::keep_threads_awake() {
   unpin();
 }
 
+void LinkCore::going_away() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (over_ || reason_ || std::exchange(leaving_, true)) return;
+    steps = next_steps();
+  }
+  carry_out(steps);
+}
+
 bool LinkCore::may_start_reading() const {
   if (reading_mode_ == Reading::with_credit_only) return finishing_ || publisher_.may_read();
   // After a failed write the peer sends no more, so what is left to read is little and the end is behind it.
@@ -150,6 +160,7 @@ LinkCore::Steps LinkCore::next_steps() {
     writable_wanted_ = false;
     steps.writable = true;
   }
+  if (leaving_ && ready_ && !std::exchange(leaving_told_, true)) steps.going_away = true;
   if (steps.pinned()) pin();
   return steps;
 }
@@ -167,6 +178,7 @@ void LinkCore::carry_out(const Steps& steps) {
   if (steps.end_writes) end_writes();
   // While pinned, so that StreamClosed cannot overtake it.
   if (steps.writable) publisher_.writable();
+  if (steps.going_away) publisher_.going_away();
   unpin();
 }
 

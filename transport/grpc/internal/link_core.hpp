@@ -37,6 +37,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
 
   /// See grpc_threads.hpp.
   void keep_threads_awake();
+  /// The peer said that it goes away: `StreamGoingAway` is published, once, as soon as the stream is open.
+  void going_away();
 
  protected:
   /// A stream that reads ahead learns of its end without credit, as a read is in flight; see README.md.
@@ -87,8 +89,9 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
     bool more_writes = false;
     bool end_writes = false;
     bool writable = false;
+    bool going_away = false;
     bool deliver = false;
-    [[nodiscard]] bool pinned() const noexcept { return read || write || end_writes || writable; }
+    [[nodiscard]] bool pinned() const noexcept { return read || write || end_writes || writable || going_away; }
   };
   [[nodiscard]] Steps next_steps();
   void carry_out(const Steps& steps);
@@ -123,6 +126,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   bool writes_ended_ = false;
   bool write_failed_ = false;
   bool writable_wanted_ = false;
+  bool leaving_ = false;
+  bool leaving_told_ = false;
   /// Messages are read and forgotten: the stream is finishing and has no credit.
   bool deaf_ = false;
   /// A turn of `deliver` is due or running: it alone publishes messages.

@@ -38,14 +38,31 @@ void LinkSet::remove(const LinkCore* link) {
     fn();
 }
 
+/// Under the mutex.
+std::vector<std::shared_ptr<LinkCore>> LinkSet::all() const {
+  std::vector<std::shared_ptr<LinkCore>> links;
+  links.reserve(links_.size());
+  for (const auto& [key, link] : links_)
+    links.push_back(link);
+  return links;
+}
+
+void LinkSet::for_each(const std::function<void(LinkCore&)>& fn) const {
+  std::vector<std::shared_ptr<LinkCore>> links;
+  {
+    const std::scoped_lock lock(mutex_);
+    links = all();
+  }
+  for (const auto& link : links)
+    fn(*link);
+}
+
 void LinkSet::close(const Error& why, std::function<void()> done) {
   std::vector<std::shared_ptr<LinkCore>> links;
   {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
-    links.reserve(links_.size());
-    for (const auto& [key, link] : links_)
-      links.push_back(link);
+    links = all();
     if (!links.empty() && done) waiting_.push_back(std::exchange(done, nullptr));
   }
   for (const auto& link : links)
@@ -70,6 +87,7 @@ void LinkSet::tick() {
     schedule_tick();
   }
   any->keep_threads_awake();
+  if (on_tick_) on_tick_();
 }
 
 std::size_t LinkSet::size() const {

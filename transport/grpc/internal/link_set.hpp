@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <grpcpp/alarm.h>
@@ -30,6 +31,10 @@ class LinkSet : public std::enable_shared_from_this<LinkSet> {
   /// Admits no more, cancels all, and calls `done` when the last was removed, maybe at once. Every `done` is called.
   void close(const Error& why, std::function<void()> done);
 
+  /// `fn` is called every half second while there are links, on a thread of gRPC. Before there are any.
+  void on_tick(std::function<void()> fn) { on_tick_ = std::move(fn); }
+  void for_each(const std::function<void(LinkCore&)>& fn) const;
+
   [[nodiscard]] std::size_t size() const;
   /// Links admitted since the beginning.
   [[nodiscard]] std::uint64_t admitted() const;
@@ -37,7 +42,9 @@ class LinkSet : public std::enable_shared_from_this<LinkSet> {
  private:
   void tick();
   void schedule_tick();
+  [[nodiscard]] std::vector<std::shared_ptr<LinkCore>> all() const;
 
+  std::function<void()> on_tick_;
   mutable std::mutex mutex_;
   std::unordered_map<const LinkCore*, std::shared_ptr<LinkCore>> links_;
   std::uint64_t admitted_ = 0;

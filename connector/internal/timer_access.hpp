@@ -1,17 +1,23 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <unordered_set>
 #include <utility>
 
 #include "bus/base/timer.hpp"
-#include "connector/gateway/internal/session_fsm.hpp"
 
 namespace sharingbus::connector::internal {
 
-/// The timer service, for as long as the gateway lives: work that runs after a gateway was destroyed without `close`
-/// finds a clock that stands still and timers that never fire. Any thread.
+/// Both clocks at once.
+struct Moment {
+  TimePoint now;
+  std::int64_t unix_ms = 0;
+};
+
+/// The timer service, for as long as its owner lives: work that runs after a gateway, say, was destroyed without
+/// `close` finds a clock that stands still and timers that never fire. Any thread.
 class TimerAccess {
  public:
   explicit TimerAccess(TimerService& timers) : timers_(&timers), last_{timers.now(), timers.unix_ms()} {}
