@@ -114,7 +114,9 @@ void publish(const Publisher& publisher, std::uint64_t p, std::uint64_t events) 
         batch.push_back(next(i++));
       ASSERT_EQ(publisher.publish_batch(batch).accepted, kBatch);
     }
-    if (i < events) ASSERT_TRUE(publisher.publish(next(i++)).accepted());
+    if (i < events) {
+      ASSERT_TRUE(publisher.publish(next(i++)).accepted());
+    }
   }
 }
 
