@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "bus/internal/async_post.hpp"
 #include "bus/internal/bus_core.hpp"
-#include "bus/internal/post.hpp"
 
 namespace sharingbus {
 namespace {

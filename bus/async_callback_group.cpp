@@ -13,11 +13,11 @@
 
 #include "bus/async.hpp"
 #include "bus/internal/asymmetric_fence.hpp"
+#include "bus/internal/async_post.hpp"
 #include "bus/internal/bus_core.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/group_inbox.hpp"
 #include "bus/internal/job_tail.hpp"
-#include "bus/internal/post.hpp"
 
 namespace sharingbus {
 
