@@ -2,8 +2,7 @@
 
 #include <utility>
 
-#include <boost/asio/post.hpp>
-
+#include "bus/internal/async_post.hpp"
 #include "bus/internal/bus_core.hpp"
 
 namespace sharingbus {
@@ -12,7 +11,7 @@ namespace {
 class AsioScheduler final : public DispatchScheduler {
  public:
   explicit AsioScheduler(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {}
-  void schedule(DispatchJob job) override { boost::asio::post(executor_, std::move(job)); }
+  void schedule(DispatchJob job) override { internal::post(executor_, std::move(job)); }
 
  private:
   const boost::asio::any_io_executor executor_;

@@ -4,19 +4,20 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 #include <variant>
 
-#include <boost/asio/post.hpp>
-
 #include "bus/async.hpp"
 #include "bus/internal/asymmetric_fence.hpp"
+#include "bus/internal/async_post.hpp"
 #include "bus/internal/bus_core.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/group_inbox.hpp"
+#include "bus/internal/job_tail.hpp"
 
 namespace sharingbus {
 
@@ -26,6 +27,7 @@ using internal::GroupInbox;
 /// at a queue of their own, in the order in which they were woken, and what came to the inbox for the others.
 class CallbackGroup::Worker final : public detail::WakeTarget,
                                     public GroupInbox,
+                                    public internal::JobTail::Task,
                                     public std::enable_shared_from_this<Worker> {
  public:
   using Member = CallbackSubscription::Member;
@@ -48,6 +50,8 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
     show();
     go();
   }
+
+  void run_in_tail() noexcept override { drain(); }
 
   // Which member is at work. A member is told to stop, and looks whether it was, in an order that the fences make:
   // either it sees that, or whoever stops it sees that it is at work.
@@ -100,6 +104,8 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
   /// When more than so many wait, a member gets no more than its share of a job.
   static constexpr std::size_t kCrowd = 1024;
   static constexpr std::size_t kShare = 256;
+  /// From so many members on, the next one is not at hand.
+  static constexpr std::uint32_t kCold = 128;
   static constexpr std::size_t kAhead = 4;
 
   void add(detail::Waiter* first, detail::Waiter* last) noexcept {
@@ -122,6 +128,7 @@ class CallbackGroup::Worker final : public detail::WakeTarget,
   void run_ready() noexcept;
   void read_inbox() noexcept;
   void take(const Entry& entry) noexcept;
+  void take_cold(std::span<const Entry> entries) noexcept;
   void take_or_keep(const Entry& entry);
   void take_backlogs() noexcept;
   [[nodiscard]] bool discard() noexcept;
@@ -167,11 +174,13 @@ class CallbackSubscription::Member final : public internal::InboxMember {
   bool run() noexcept;
   void take(const GroupInbox::Entry& entry) noexcept;
   void take_event(const BusEvent& event) noexcept {
-    const Received received(EventAccess::adopt(&event));
     if (stopped()) [[unlikely]]
-      return;
+      return EventAccess::release(event);
     state->receive_of_inbox(event);
+    Received received(EventAccess::adopt(&event));
     call(received);
+    EventAccess::forget(received);
+    EventAccess::release(event);
     if (stopped()) [[unlikely]]
       finish();
   }
@@ -400,11 +409,20 @@ void CallbackGroup::Worker::let_go_if_unused() noexcept {
   unused_.store(true, std::memory_order_seq_cst);
 }
 
+/// Of executors that run a function at once when asked for it on a thread of theirs.
+static bool runs_here(const boost::asio::any_io_executor& executor) noexcept {
+  const auto* const context = internal::io_context_executor(executor);
+  return context != nullptr && context->running_in_this_thread();
+}
+
 /// False: the executor is gone. Under the mutex, so that it does not go meanwhile.
 bool CallbackGroup::Worker::post_job() noexcept {
   const std::scoped_lock lock(ends);
   if (!executor_) return false;
-  boost::asio::post(*executor_, Job{shared_from_this()});
+  if (internal::JobTail* tail = internal::JobTail::here()) {
+    if (runs_here(*executor_) && tail->take(shared_from_this())) return true;
+  }
+  internal::post(*executor_, Job{shared_from_this()});
   return true;
 }
 
@@ -473,19 +491,28 @@ void CallbackGroup::Worker::read_inbox() noexcept {
     auto entries = readable();
     if (entries.empty()) break;
     entries = entries.first(std::min(entries.size(), budget));
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-      if (i + 2 * kAhead < entries.size()) __builtin_prefetch(&entries[i + 2 * kAhead].member(), 1);
-      if (i + kAhead < entries.size()) static_cast<const Member&>(entries[i + kAhead].member()).prefetch_state();
-      if (crowded) [[unlikely]] {
-        take_or_keep(entries[i]);
-      } else {
-        take(entries[i]);
-      }
+    if (crowded) {
+      for (const Entry& entry : entries)
+        take_or_keep(entry);
+    } else if (members_.load(std::memory_order_relaxed) < kCold) {
+      for (const Entry& entry : entries)
+        take(entry);
+    } else {
+      take_cold(entries);
     }
     taken(entries.size());
     budget -= entries.size();
   }
   if (crowded) std::erase_if(backlogs_, [](const auto& backlog) { return backlog.second.entries.empty(); });
+}
+
+/// Looks ahead.
+void CallbackGroup::Worker::take_cold(std::span<const Entry> entries) noexcept {
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (i + 2 * kAhead < entries.size()) __builtin_prefetch(&entries[i + 2 * kAhead].member(), 1);
+    if (i + kAhead < entries.size()) static_cast<const Member&>(entries[i + kAhead].member()).prefetch_state();
+    take(entries[i]);
+  }
 }
 
 void CallbackGroup::Worker::take_or_keep(const Entry& entry) {

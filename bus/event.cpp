@@ -53,8 +53,12 @@ void detail::free_event(void* memory) noexcept {
 
 void BusEvent::destroy() const noexcept {
   auto* self = const_cast<BusEvent*>(this);
-  if (payload_ != nullptr && type_->destroy != nullptr) type_->destroy(self->payload_);
-  self->~BusEvent();
+  const bool trivial =
+      type_->destroy == nullptr && !routing_.connector_id && !routing_.native_session_id && !routing_.address;
+  if (!trivial) {
+    if (payload_ != nullptr && type_->destroy != nullptr) type_->destroy(payload_);
+    self->~BusEvent();
+  }
   internal::pool_free(self);
 }
 

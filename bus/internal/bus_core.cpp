@@ -8,6 +8,7 @@
 
 #include "bus/internal/dispatch_scope.hpp"
 #include "bus/internal/event_access.hpp"
+#include "bus/internal/job_tail.hpp"
 
 namespace sharingbus::internal {
 
@@ -72,21 +73,9 @@ bool BusCore::pending_work() const noexcept {
   return ingress_.pending() || side_or_close_due();
 }
 
-/// Something was pushed. The ticket was drawn with seq_cst before, and the engines look for tickets after they said,
-/// with seq_cst, that they rest: so either they see the ticket, or we see that they rest.
-void BusCore::notify_dispatcher() noexcept {
-  switch (options_.engine) {
-    case Engine::combining:
-      return drive();
-    case Engine::manual:
-      return;
-    case Engine::thread:
-      if (resting_.load(std::memory_order_seq_cst)) wake_runner();
-      return;
-    case Engine::executor:
-      if (!scheduled_.load(std::memory_order_seq_cst)) schedule_job();
-      return;
-  }
+void BusCore::notify_other_dispatcher() noexcept {
+  if (options_.engine == Engine::combining) return drive();
+  if (options_.engine == Engine::thread && resting_.load(std::memory_order_seq_cst)) wake_runner();
 }
 
 /// Commands draw no ticket, so here it takes a read-modify-write of the very variable that the engine exchanges.
@@ -114,6 +103,8 @@ void BusCore::schedule_job() noexcept {
 
 void BusCore::run_job() noexcept {
   static constexpr int kTurnsOfJob = 4;
+  // What it takes runs when all is said below about the next job: callbacks may take their time.
+  const JobTail tail;
   std::size_t count = 0;
   if (try_lock()) {
     {
@@ -250,11 +241,15 @@ std::size_t BusCore::run_turn(std::size_t limit) noexcept {
   std::size_t from = 0;
   while (from < count) {
     settle_side_until(batch[from]->sequence() - 1);
-    // Commands that come from now on have a place behind this batch.
+    // Commands that come from now on have a place behind this batch, or may as well have one.
     const std::uint64_t next = side_next_.load(std::memory_order_acquire);
-    std::size_t to = from + 1;
-    while (to < count && batch[to]->sequence() <= next)
-      ++to;
+    std::size_t to = count;
+    if (batch[count - 1]->sequence() > next) [[unlikely]] {
+      // The place of one that came just now may even be before `from`.
+      to = from + 1;
+      while (to < count && batch[to]->sequence() <= next)
+        ++to;
+    }
     fanout_.dispatch(std::span(batch).subspan(from, to - from));
     from = to;
   }

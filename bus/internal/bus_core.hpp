@@ -74,12 +74,19 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void drive() noexcept;
   bool dispatch_one_turn() noexcept;
   void look_again() noexcept;
-  void notify_dispatcher() noexcept;
+  /// Something was pushed. The ticket was drawn with seq_cst before, and the engines look for tickets after they said,
+  /// with seq_cst, that they rest: so either they see the ticket, or we see that they rest.
+  void notify_dispatcher() noexcept {
+    if (options_.engine != Engine::executor) return notify_other_dispatcher();
+    if (!scheduled_.load(std::memory_order_seq_cst)) schedule_job();
+  }
+  void notify_other_dispatcher() noexcept;
   void notify_dispatcher_of_command() noexcept;
   void wake_runner() noexcept;
   void schedule_job() noexcept;
   void pace(std::size_t count) noexcept;
   bool lingers() noexcept;
+  PublishResult publish_where_room(EventDraft& draft, Mode mode) noexcept;
   void make_room(std::size_t bytes) noexcept;
   void evict_oldest(std::size_t bytes) noexcept;
   void evict_under_side_mutex() noexcept;

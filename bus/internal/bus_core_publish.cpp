@@ -12,6 +12,18 @@ namespace sharingbus::internal {
 
 PublishResult BusCore::publish(EventDraft& draft, Mode mode) noexcept {
   if (!draft) return {};
+  if (mode == Mode::publish) {
+    if (const std::uint64_t sequence = ingress_.push_at_once(EventAccess::peek(draft))) [[likely]] {
+      EventAccess::take(draft);
+      notify_dispatcher();
+      return {PublishStatus::accepted, sequence};
+    }
+  }
+  return publish_where_room(draft, mode);
+}
+
+/// Makes room, unless the mode forbids it.
+PublishResult BusCore::publish_where_room(EventDraft& draft, Mode mode) noexcept {
   BusEvent* const event = EventAccess::peek(draft);
   std::uint64_t sequence = 0;
   for (;;) {

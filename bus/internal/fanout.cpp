@@ -22,13 +22,17 @@ Fanout::Fanout(const BusOptions& options) : options_(options), history_(options.
   matches_.reserve(kTurn);
 }
 
-void Fanout::run_stages(BusEvent& event) noexcept {
-  StagedEvent staged(event);
-  for (const auto& stage : options_.stages) {
-    try {
-      stage->on_event(staged);
-    } catch (...) {
-      bump(counters_.stage_failures);
+void Fanout::run_stages(std::span<BusEvent* const> events) noexcept {
+  // Event by event: a stage may count on those before it having seen this one and none after it.
+  const std::span stages(options_.stages);
+  for (BusEvent* event : events) {
+    StagedEvent staged(*event);
+    for (const auto& stage : stages) {
+      try {
+        stage->on_event(staged);
+      } catch (...) {
+        bump(counters_.stage_failures);
+      }
     }
   }
 }
@@ -38,10 +42,7 @@ void Fanout::prepare(std::span<BusEvent* const> events) noexcept {
     for (BusEvent* event : events)
       EventAccess::set_published_at(*event, now_);
   }
-  if (!options_.stages.empty()) {
-    for (BusEvent* event : events)
-      run_stages(*event);
-  }
+  if (!options_.stages.empty()) run_stages(events);
 }
 
 void Fanout::dispatch(std::span<BusEvent* const> events) noexcept {
@@ -65,14 +66,54 @@ void Fanout::dispatch(std::span<BusEvent* const> events) noexcept {
   bump(counters_.dispatched, events.size());
 }
 
-/// Fills `matches_`, and sets every event's references: `already`, one for each match, and one for the history.
-void Fanout::match(std::span<BusEvent* const> events, std::uint32_t already) noexcept {
-  matches_.clear();
-  if (index_.large()) {
-    for (const BusEvent* event : events)
-      index_.prefetch(*event);
-  }
+/// Sets an event's references, while nobody else can see it, and puts it into the history, which has one of its own.
+/// The dispatcher holds one of an event that nobody wants.
+inline void Fanout::settle(BusEvent& event, std::uint32_t references) noexcept {
+  if (references == 0 || history_.enabled()) return settle_other(event, references);
+  EventAccess::set_references(event, references);
+}
+
+/// One that nobody wants, or that is kept.
+void Fanout::settle_other(BusEvent& event, std::uint32_t references) noexcept {
   const bool kept = history_.enabled();
+  EventAccess::set_references(event, std::max<std::uint32_t>(references, 1) + (kept ? 1 : 0));
+  if (kept) {
+    history_.append(EventAccess::adopt(&event));
+    counters_.history_depth.store(history_.events().size(), std::memory_order_relaxed);
+  }
+  if (references == 0) EventAccess::release(event);
+}
+
+/// Matches and delivers event by event, for what there is of subscribers is at hand. `already`: references that are
+/// others'.
+void Fanout::deliver_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept {
+  for (BusEvent* event : events) {
+    std::uint32_t references = already;
+    matches_.clear();
+    index_.for_each_match(
+        *event, [&](SubscriberState & state) __attribute__((always_inline)) {
+          if (left_out_ != 0 && state.id() == left_out_) [[unlikely]]
+            return;
+          ++references;
+          // Nobody sees what is in an inbox before the turn is over.
+          if (state.inbox() != nullptr && state.push_to_inbox(*event)) [[likely]] {
+            touch_inbox(*state.inbox());
+          } else {
+            matches_.push_back({event, &state});
+          }
+        });
+    settle(*event, references);
+    for (std::size_t i = 0; i < matches_.size(); ++i)
+      deliver(*matches_[i].state, *event);
+  }
+}
+
+/// The same for very many subscribers, of whom each is cold: first all matches of the turn, then the deliveries, each
+/// step with a look ahead.
+void Fanout::deliver_cold_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept {
+  matches_.clear();
+  for (const BusEvent* event : events)
+    index_.prefetch(*event);
   for (BusEvent* event : events) {
     const std::size_t before = matches_.size();
     index_.for_each_match(
@@ -81,36 +122,9 @@ void Fanout::match(std::span<BusEvent* const> events, std::uint32_t already) noe
           if (left_out_ == 0 || state.id() != left_out_) [[likely]]
             matches_.push_back({event, &state});
         });
-    const auto references = already + static_cast<std::uint32_t>(matches_.size() - before);
-    // Set while nobody else can see the event. The dispatcher holds one more for one that nobody wants.
-    EventAccess::set_references(*event, std::max<std::uint32_t>(references, 1) + (kept ? 1 : 0));
-    if (kept) history_.append(EventAccess::adopt(event));
-    if (references == 0) EventAccess::release(*event);
-  }
-  if (kept) counters_.history_depth.store(history_.events().size(), std::memory_order_relaxed);
-}
-
-void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
-  if (events.empty()) return;
-  const bool whole_turns = events.size() > 1 && left_out_ == 0;
-  std::uint32_t shared_references = 0;
-  if (!shared_.empty()) {
-    shared_references = whole_turns ? 1 : static_cast<std::uint32_t>(shared_.size());
-    if (left_out_ != 0) {
-      const auto is_left_out = [this](const SubscriberState* state) { return state->id() == left_out_; };
-      shared_references -= static_cast<std::uint32_t>(std::count_if(shared_.begin(), shared_.end(), is_left_out));
-    }
-  }
-  match(events, shared_references);
-  if (!shared_.empty()) {
-    if (whole_turns) {
-      deliver_block(events);
-    } else {
-      deliver_to_shared(events);
-    }
+    settle(*event, already + static_cast<std::uint32_t>(matches_.size() - before));
   }
   for (std::size_t i = 0; i < matches_.size(); ++i) {
-    // With many subscribers each is cold; look ahead.
     const auto ahead = [&](std::size_t steps) -> const SubscriberState& {
       return *matches_[std::min(i + steps * kAhead, matches_.size() - 1)].state;
     };
@@ -126,6 +140,34 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
     } else {
       deliver(state, *matches_[i].event);
     }
+  }
+}
+
+void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
+  if (events.empty()) return;
+  const bool whole_turns = events.size() > 1 && left_out_ == 0;
+  std::uint32_t shared_references = 0;
+  if (!shared_.empty()) {
+    shared_references = whole_turns ? 1 : static_cast<std::uint32_t>(shared_.size());
+    if (left_out_ != 0) {
+      const auto is_left_out = [this](const SubscriberState* state) { return state->id() == left_out_; };
+      shared_references -= static_cast<std::uint32_t>(std::count_if(shared_.begin(), shared_.end(), is_left_out));
+    }
+  }
+  if (index_.empty()) {
+    for (BusEvent* event : events)
+      settle(*event, shared_references);
+  } else if (index_.large()) {
+    deliver_cold_matches(events, shared_references);
+  } else {
+    deliver_matches(events, shared_references);
+  }
+  // After all references are set, and whoever is served above ended for himself alone.
+  if (shared_.empty()) return;
+  if (whole_turns) {
+    deliver_block(events);
+  } else {
+    deliver_to_shared(events);
   }
 }
 
@@ -240,7 +282,8 @@ void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcep
 
 void Fanout::lose(BusEvent& event) noexcept {
   if (options_.timestamps) EventAccess::set_published_at(event, now_);
-  run_stages(event);
+  BusEvent* const one = &event;
+  run_stages(std::span(&one, 1));
   left_out_ = SlowMonitor::subject_of(event);
   EventRef lost = EventAccess::adopt(&event);
   const auto lose_for = [&](SubscriberState& state) {

@@ -60,9 +60,12 @@ class Fanout {
     SubscriberState* state;
   };
 
-  void run_stages(BusEvent& event) noexcept;
+  void run_stages(std::span<BusEvent* const> events) noexcept;
   void prepare(std::span<BusEvent* const> events) noexcept;
-  void match(std::span<BusEvent* const> events, std::uint32_t already) noexcept;
+  void settle(BusEvent& event, std::uint32_t references) noexcept;
+  void settle_other(BusEvent& event, std::uint32_t references) noexcept;
+  void deliver_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept;
+  void deliver_cold_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept;
   void dispatch_prepared(std::span<BusEvent* const> events) noexcept;
   void deliver_to_shared(std::span<BusEvent* const> events) noexcept;
   void deliver_block(std::span<BusEvent* const> events) noexcept;

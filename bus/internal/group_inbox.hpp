@@ -81,7 +81,7 @@ class GroupInbox {
 
   // Producer side.
 
-  void push_event(const BusEvent& event, InboxMember& member) {
+  [[gnu::always_inline]] void push_event(const BusEvent& event, InboxMember& member) {
     push({reinterpret_cast<std::uintptr_t>(&event), Entry::Kind::event, member});
   }
   void push_gap(const Gap& gap, InboxMember& member) {
@@ -144,18 +144,24 @@ class GroupInbox {
     [[nodiscard]] Entry* entries() noexcept { return reinterpret_cast<Entry*>(this + 1); }
   };
 
-  void push(const Entry& entry) {
-    if (tail_ == nullptr || tail_next_ == tail_->size) next_segment();
-    ::new (tail_->entries() + tail_next_++) Entry(entry);
+  [[gnu::always_inline]] void push(const Entry& entry) {
+    if (place_ == places_end_) [[unlikely]]
+      next_segment();
+    ::new (place_++) Entry(entry);
     ++pushed_;
   }
 
-  void next_segment() {
-    tail_next_ = 0;
-    if (tail_ != nullptr && tail_->next != head_.load(std::memory_order_acquire)) {
+  [[gnu::noinline]] void next_segment() {
+    if (tail_ == nullptr || tail_->next == head_.load(std::memory_order_acquire)) {
+      add_segment();
+    } else {
       tail_ = tail_->next;
-      return;
     }
+    place_ = tail_->entries();
+    places_end_ = place_ + tail_->size;
+  }
+
+  void add_segment() {
     const std::uint32_t size = tail_ == nullptr ? 3 : std::min<std::uint32_t>(tail_->size * 2 + 1, 511);
     auto* segment = static_cast<Segment*>(::operator new(sizeof(Segment) + size * sizeof(Entry)));
     segment->size = size;
@@ -170,8 +176,9 @@ class GroupInbox {
 
   // The producer's.
   Segment* tail_ = nullptr;
+  Entry* place_ = nullptr;
+  Entry* places_end_ = nullptr;
   std::uint64_t pushed_ = 0;
-  std::uint32_t tail_next_ = 0;
   std::atomic<std::uint64_t> written_{0};
 
   // The consumer's.

@@ -58,6 +58,20 @@ class Ingress {
     return closed() ? Push::closed : Push::full;
   }
 
+  /// What `push` does when there is room and nobody is in the way: nearly always. The sequence; 0: nothing happened.
+  [[nodiscard]] std::uint64_t push_at_once(BusEvent* event) noexcept {
+    if (capacity_bytes_ != 0) return 0;
+    std::uint64_t ticket = tail_.load(std::memory_order_relaxed);
+    // As in `draw`. A closed tail, and one that has been popped already, are far ahead.
+    if (ticket - head_.load(std::memory_order_acquire) >= capacity_) return 0;
+    if (cells_[ticket & mask_].turn.load(std::memory_order_acquire) != ticket) return 0;
+    __builtin_prefetch(&cells_[(ticket + kAhead) & mask_], 1);
+    const std::uint64_t next = ticket + 1;
+    if (!tail_.compare_exchange_strong(ticket, next, std::memory_order_seq_cst, std::memory_order_relaxed)) return 0;
+    write(next - 1, event);
+    return next;
+  }
+
   /// Pushes from the front as many as there is room for, under consecutive tickets; 0 when full or closed. Not for a
   /// bus with a bound in bytes.
   std::size_t push_many(std::span<BusEvent* const> events, std::uint64_t& first_sequence) noexcept {
@@ -78,11 +92,13 @@ class Ingress {
 
   /// Fills `out` from the front with the oldest events that are completely written.
   std::size_t pop_many(std::span<BusEvent*> out) noexcept {
+    Cell* const cells = cells_.get();
+    const std::size_t mask = mask_;
     std::uint64_t head = head_.load(std::memory_order_relaxed);
     for (;;) {
       std::size_t count = 0;
       while (count < out.size()) {
-        const Cell& cell = cells_[(head + count) & mask_];
+        const Cell& cell = cells[(head + count) & mask];
         if (cell.turn.load(std::memory_order_acquire) != head + count + 1) break;
         out[count] = cell.event.load(std::memory_order_relaxed);
         ++count;
@@ -97,7 +113,7 @@ class Ingress {
       if (!head_.compare_exchange_strong(head, head + count, std::memory_order_seq_cst, std::memory_order_relaxed))
         continue;
       for (std::size_t i = 0; i < count; ++i) {
-        cells_[(head + i) & mask_].turn.store(head + i + mask_ + 1, std::memory_order_release);
+        cells[(head + i) & mask].turn.store(head + i + mask + 1, std::memory_order_release);
       }
       if (capacity_bytes_ != 0) {
         for (std::size_t i = 0; i < count; ++i)
@@ -139,6 +155,8 @@ class Ingress {
   void notify_pop() noexcept { head_.notify_all(); }
 
  private:
+  /// Two cache lines of cells.
+  static constexpr std::uint64_t kAhead = 8;
   static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
   struct Cell {
     std::atomic<std::uint64_t> turn{0};

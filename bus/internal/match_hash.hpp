@@ -1,9 +1,7 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -12,20 +10,11 @@
 #include <absl/hash/hash.h>
 #include <absl/strings/string_view.h>
 
-#include "bus/base/uuid.hpp"
-
 namespace sharingbus::internal {
 
-/// Hashes of index keys. Absl's mix is seeded anew by every process: a peer may choose its uid or id, but not whom it
-/// collides with.
-struct MatchUuidHash {
-  std::size_t operator()(const Uuid& uuid) const noexcept {
-    std::array<std::uint64_t, 2> halves;
-    std::memcpy(halves.data(), uuid.bytes.data(), sizeof halves);
-    return absl::HashOf(halves[0], halves[1]);
-  }
-};
-
+/// Hashes of index keys. Absl's mix is seeded anew by every process: a peer may choose its id, but not whom it collides
+/// with.
+///
 /// Strings, looked up by views; absl's own default takes only its own type of view.
 struct MatchTextHash {
   using is_transparent = void;

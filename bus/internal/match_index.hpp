@@ -17,6 +17,7 @@
 #include "bus/internal/filter_cover.hpp"
 #include "bus/internal/match_bucket.hpp"
 #include "bus/internal/match_hash.hpp"
+#include "bus/internal/uuid_table.hpp"
 
 namespace sharingbus::internal {
 
@@ -82,7 +83,6 @@ class MatchIndex {
  private:
   using Bucket = MatchBucket<Subscriber>;
   using StringMap = absl::flat_hash_map<std::string, Bucket, MatchTextHash, std::equal_to<>>;
-  using UuidMap = absl::flat_hash_map<Uuid, Bucket, MatchUuidHash>;
 
   /// Keys and checks of a subscriber in several buckets; the filter keeps what the keys point to.
   struct Several {
@@ -100,6 +100,12 @@ class MatchIndex {
   static void look_up(const Map& map, const Key& key, const BusEvent& event, Fn& fn) {
     if (map.empty()) return;
     if (const auto found = map.find(key); found != map.end()) found->second.for_each_match(event, fn);
+  }
+  template <class Fn>
+  [[gnu::always_inline]] static void look_up(const UuidTable<Bucket>& table, const Uuid& key, const BusEvent& event,
+                                             Fn& fn) {
+    if (table.empty()) return;
+    if (const Bucket* found = table.find(key)) found->for_each_match(event, fn);
   }
 
   /// Those that are not found by a UUID.
@@ -197,6 +203,12 @@ class MatchIndex {
     found->second.remove(remove.subscriber);
     if (found->second.empty()) map.erase(found);
   }
+  static void in(UuidTable<Bucket>& table, const Uuid& key, const Add& add) {
+    table.change(key, [&](Bucket& bucket) { bucket.add(add.entry); });
+  }
+  static void in(UuidTable<Bucket>& table, const Uuid& key, const Remove& remove) {
+    table.change(key, [&](Bucket& bucket) { bucket.remove(remove.subscriber); });
+  }
   static void in(AddressTrie<Bucket>& trie, const std::string& pattern, const Remove& remove) {
     trie.change(pattern, [&](Bucket& bucket) { bucket.remove(remove.subscriber); });
   }
@@ -211,8 +223,8 @@ class MatchIndex {
   absl::flat_hash_map<const EventType*, Bucket> by_type_;
   StringMap by_type_name_;
   absl::flat_hash_map<std::uint64_t, Bucket> by_source_;
-  UuidMap by_connector_uid_;
-  UuidMap by_scroll_id_;
+  UuidTable<Bucket> by_connector_uid_;
+  UuidTable<Bucket> by_scroll_id_;
   StringMap by_connector_id_;
   StringMap by_native_session_id_;
   absl::flat_hash_map<std::pair<std::string, std::string>, Bucket, MatchPairHash, MatchPairEqual> by_session_;

@@ -72,7 +72,7 @@ class SubscriberState {
   Offer offer(const BusEvent& event, std::vector<EventRef>& displaced);
   /// Of one with an inbox, what `offer` does when there is room and nothing else to be done; else false, and nothing
   /// happened.
-  [[nodiscard]] bool push_to_inbox(const BusEvent& event) {
+  [[nodiscard, gnu::always_inline]] bool push_to_inbox(const BusEvent& event) {
     const std::uint64_t matched = matched_.load(std::memory_order_relaxed);
     // What wraps around does not matter to the difference.
     const auto accepted = static_cast<std::uint32_t>(matched - lagged_.load(std::memory_order_relaxed));

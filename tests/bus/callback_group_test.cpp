@@ -17,6 +17,7 @@
 #include "tests/bus/stream_text.hpp"
 #include "tests/bus/test_events.hpp"
 #include "tests/support/bus_oracle.hpp"
+#include "tests/support/context_threads.hpp"
 #include "tests/support/watchdog.hpp"
 
 namespace sharingbus {
@@ -24,6 +25,14 @@ namespace {
 
 using namespace test;
 namespace asio = boost::asio;
+
+BusOptions executor_options(asio::io_context& context) {
+  BusOptions options;
+  options.engine = Engine::executor;
+  options.scheduler = dispatch_on(context.get_executor());
+  options.log = nullptr;
+  return options;
+}
 
 class CallbackGroupTest : public ::testing::Test {
  protected:
@@ -401,6 +410,69 @@ TEST(CallbackGroups, OneBlocks_TheOtherGoesOn) {
   bus.close();
   EXPECT_TRUE(check_balanced(bus));
   pool.join();
+}
+
+// What the bus dispatches on the group's own executor reaches the callbacks without one more way through its queue.
+TEST(CallbackGroups, ExecutorThatDispatches_CallsBackInTheSameHandler) {
+  const Watchdog watchdog("CallbackGroups.ExecutorThatDispatches");
+  asio::io_context context;
+  SharingBus bus(executor_options(context));
+  CallbackGroup group(bus, context.get_executor());
+  StreamText stream;
+  auto sut = group.subscribe(named("sut", Filter::kind(EventKind::request)), [&](const Received& next) {
+    if (stream.text().empty()) {
+      // No longer the dispatching thread.
+      publish_notes(bus, 3, 3, routing_of(EventKind::request));
+      bus.flush();
+      EXPECT_EQ(bus.snapshot().dispatched, 3u);
+    }
+    stream.add(next);
+  });
+  context.poll();
+  context.restart();
+  publish_notes(bus, 1, 2, routing_of(EventKind::request));
+  EXPECT_EQ(stream.text(), "") << "never inside publish";
+  std::size_t handlers = 0;
+  while (stream.text().empty())
+    handlers += context.poll_one();
+  EXPECT_EQ(handlers, 1u);
+  context.poll();
+  bus.close();
+  context.restart();
+  context.poll();
+  EXPECT_EQ(stream.text(), "1 2 3 end:bus_closed");
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+// A callback that blocks there holds up neither the dispatch nor another group.
+TEST(CallbackGroups, BlocksOnTheExecutorThatDispatches_OthersGoOn) {
+  const Watchdog watchdog("CallbackGroups.BlocksOnTheExecutor");
+  std::promise<void> entered;
+  std::promise<void> go_on;
+  std::promise<void> all_seen;
+  ContextThreads threads(2);
+  SharingBus bus(executor_options(threads.context()));
+  CallbackGroup blocking(bus, threads.executor());
+  CallbackGroup other(bus, threads.executor());
+  {
+    bool first = true;
+    auto blocked = blocking.subscribe(named("blocks", Filter::kind(EventKind::request)), [&](const Received&) {
+      if (!std::exchange(first, false)) return;
+      entered.set_value();
+      go_on.get_future().wait();
+    });
+    std::uint64_t seen = 0;
+    auto sut = other.subscribe(named("other", Filter::kind(EventKind::request), 10'000), [&](const Received& next) {
+      if (next.event() != nullptr && ++seen == 1000) all_seen.set_value();
+    });
+    publish_notes(bus, 0, 0, routing_of(EventKind::request));
+    entered.get_future().wait();
+    publish_notes(bus, 1, 999, routing_of(EventKind::request));
+    all_seen.get_future().wait();
+    go_on.set_value();
+  }
+  bus.close();
+  EXPECT_TRUE(check_balanced(bus));
 }
 
 // Afterwards the callback is not running and will not run.

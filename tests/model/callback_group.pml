@@ -6,6 +6,7 @@
  *   WAKE, ADD, SHOW         Worker::wake, add: the chain ready_ through Waiter::next; publish, show: the inbox
  *   SCHEDULE, DISCARD       Worker::go, schedule, discard: scheduled_, then a job, or what came is thrown away
  *   executor                a thread of the executor: a Job runs Worker::drain, or is thrown away (dropped) with DROPS
+ *                           in a JobTail the executor's thread was the dispatcher before: one of the orders seen here
  *   TURN_TO, TELL           Worker::turn_to, tell_stoppers: at_work_, stoppers_, moved_on_ with the mutex `ends`
  *   RUN                     Member::run with lend, callback, and park; the budget is BUDGET events
  *   TAKE                    Worker::take, Member::take: one entry of the inbox

@@ -2,6 +2,7 @@
  *
  * In the model                      In the C++
  *   publisher: retry … taken        Ingress::draw (one wanted: push; two: push_many)
+ *                                   Ingress::push_at_once: one round of the same, for one
  *   publisher: store …              Ingress::write
  *   popper                          Ingress::pop_many (the dispatcher takes 2, who evicts takes 1: Ingress::pop)
  *   closer                          Ingress::close

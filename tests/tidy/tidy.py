@@ -46,7 +46,7 @@ ALLOW = re.compile(r"tidy-allow\(([a-z-]+)\):\s*\S")
 # Third-party headers that only some folders may see: name, pattern, and who may. The test is the path in the tree.
 THIRD_PARTY = [
     ("Asio", re.compile(r"^boost/(asio|beast)(/|\.hpp)"),
-     lambda p: not p.startswith("bus/") or re.match(r"bus/(detail/)?async\w*\.(hpp|cpp)$", p)),
+     lambda p: not p.startswith("bus/") or re.match(r"bus/((detail|internal)/)?async\w*\.(hpp|cpp)$", p)),
     ("gRPC", re.compile(r"^(grpc|grpcpp|grpc\+\+)/"),
      lambda p: not p.startswith(("bus/", "connector/")) and (not p.startswith("transport/") or p.startswith("transport/grpc/"))),
     ("Protobuf", re.compile(r"^google/protobuf/|\.pb\.h$"),
