@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <absl/strings/escaping.h>
+
 #include "transport/codec/connector_protobuf.hpp"
 
 namespace round_trips {
@@ -39,6 +41,10 @@ std::string encoded_request(std::uint64_t number) {
   request.payload_encoding = messages::PayloadEncoding::json;
   request.context = {{"connector_arn", "arn:connector:bench.echo.1"}, {"timeout_ms", "30000"}};
   return sharingbus::transport::encode_connector_message(request);
+}
+
+std::string phoenix_request(std::uint64_t number) {
+  return R"(["1",null,"connector:lobby","proto",{"data":")" + absl::Base64Escape(encoded_request(number)) + R"("}])";
 }
 
 }  // namespace round_trips
