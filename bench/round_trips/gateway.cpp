@@ -22,6 +22,9 @@
 #include "connector/registration/multi_connector_runner.hpp"
 #include "transport/grpc/grpc_dialer.hpp"
 #include "transport/grpc/grpc_listener.hpp"
+#include "transport/websocket/phoenix_protocol.hpp"
+#include "transport/websocket/websocket_dialer.hpp"
+#include "transport/websocket/websocket_listener.hpp"
 
 namespace round_trips {
 namespace {
@@ -145,17 +148,17 @@ Sample through_gateway(const Load& load, const MakeListener& make_listener, cons
   SharingBus bus;
   AsyncTimerService timers(threads.executor());
   connector::Gateway gateway(threads.executor(), bus, timers);
-  const auto bound = gateway.serve(make_listener(gateway.make_listener_options()));
+  const auto bound = gateway.serve(make_listener(gateway.make_listener_options(), timers, threads.executor()));
   if (!bound) fail(to_string(bound.error()));
   Registered registered(bus, load.streams);
 
-  const auto dialer = make_dialer(*bound, timers);
+  const auto dialer = make_dialer(*bound, timers, threads.executor());
   std::vector<connector::Registration> registrations;
   const auto echo = std::make_shared<Echo>();
   for (std::size_t i = 0; i < load.streams; ++i)
     registrations.push_back({{.tenant = "bench", .type = "echo", .instance = std::to_string(i)}, echo});
   connector::RunnerOptions options;
-  options.host = transport::authority(*bound);
+  options.host = transport::to_string(*bound);
   connector::MultiConnectorRunner runner(threads.executor(), bus, timers, *dialer, std::move(options),
                                          std::move(registrations));
   std::promise<void> ran;
@@ -177,14 +180,31 @@ Sample through_gateway(const Load& load, const MakeListener& make_listener, cons
 Sample gateway_over_grpc(const Load& load) {
   return through_gateway(
       load,
-      [](transport::ListenerOptions base) {
+      [](transport::ListenerOptions base, TimerService&, const asio::any_io_executor&) {
         transport::GrpcListenerOptions options;
         options.base = std::move(base);
         return std::make_unique<transport::GrpcListener>(transport::Endpoint{"grpc", "127.0.0.1", 0},
                                                          std::move(options));
       },
-      [](const transport::Endpoint& to, TimerService& timers) {
+      [](const transport::Endpoint& to, TimerService& timers, const asio::any_io_executor&) {
         return std::make_unique<transport::GrpcDialer>(to, transport::GrpcDialerOptions{}, timers);
+      });
+}
+
+Sample gateway_over_websocket(const Load& load) {
+  return through_gateway(
+      load,
+      [](transport::ListenerOptions base, TimerService& timers, const asio::any_io_executor& executor) {
+        transport::WebSocketListenerOptions options;
+        options.base = std::move(base);
+        options.protocol = transport::make_phoenix_protocol();
+        return std::make_unique<transport::WebSocketListener>(
+            executor, timers, transport::Endpoint{"ws", "127.0.0.1", 0}, std::move(options));
+      },
+      [](const transport::Endpoint& to, TimerService& timers, const asio::any_io_executor& executor) {
+        transport::WebSocketDialerOptions options;
+        options.protocol = transport::make_phoenix_protocol();
+        return std::make_unique<transport::WebSocketDialer>(executor, timers, to, std::move(options));
       });
 }
 

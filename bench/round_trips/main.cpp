@@ -67,6 +67,13 @@ int main(int argc, char** argv) {
       {"grpc", "bare echo", true, [](const Load& l) { return round_trips::bare_grpc(l, false); }, {}},
       {"grpc", "bare echo, buffer hint", true, [](const Load& l) { return round_trips::bare_grpc(l, true); }, {}},
       {"grpc", "gateway and runner", false, round_trips::gateway_over_grpc, {}},
+      {"websocket", "bare echo", true, [](const Load& l) { return round_trips::bare_beast(l, false); }, {}},
+      {"websocket",
+       "bare echo, Phoenix text",
+       true,
+       [](const Load& l) { return round_trips::bare_beast(l, true); },
+       {}},
+      {"websocket", "gateway and runner", false, round_trips::gateway_over_websocket, {}},
   };
   // For a profiler: one of them alone.
   if (argc > 5) {

@@ -1,3 +1,5 @@
+#include <absl/strings/escaping.h>
+
 #include "bench/round_trips/round_trips.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 
@@ -11,6 +13,10 @@ std::string encoded_request(std::uint64_t number) {
   request.payload_encoding = messages::PayloadEncoding::json;
   request.context = {{"connector_arn", "arn:connector:bench.echo.1"}, {"timeout_ms", "30000"}};
   return sharingbus::transport::encode_connector_message(request);
+}
+
+std::string phoenix_request(std::uint64_t number) {
+  return R"(["1",null,"connector:lobby","proto",{"data":")" + absl::Base64Escape(encoded_request(number)) + R"("}])";
 }
 
 }  // namespace round_trips

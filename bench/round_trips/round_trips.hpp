@@ -48,12 +48,19 @@ class Tally {
 /// What is echoed, as it goes over the wire, with its number in it. The program says what that is: `round_trips` an
 /// ExecuteRequest.
 [[nodiscard]] std::string encoded_request(std::uint64_t number);
+/// The same in an event of a Phoenix channel, as it goes over a WebSocket.
+[[nodiscard]] std::string phoenix_request(std::uint64_t number);
 
 /// gRPC's callback API and nothing else, messages echoed as they are. `hint`: writes with more waiting behind them say
 /// so, which lets gRPC put them into one packet.
 [[nodiscard]] Sample bare_grpc(const Load& load, bool hint);
 
-/// A gateway, `streams` echo connectors that are registered over gRPC, and requests through `Gateway::execute`.
+/// Beast and nothing else, a WebSocket a stream, messages echoed as they are: binary, or as `text` in Phoenix events.
+[[nodiscard]] Sample bare_beast(const Load& load, bool text);
+
+/// A gateway, `streams` echo connectors that are registered over gRPC, or over WebSockets of their own, and requests
+/// through `Gateway::execute`.
 [[nodiscard]] Sample gateway_over_grpc(const Load& load);
+[[nodiscard]] Sample gateway_over_websocket(const Load& load);
 
 }  // namespace round_trips

@@ -66,6 +66,10 @@ void LaneLink::opened(const std::string& peer, std::uint64_t listener) {
 
 bool LaneLink::deliver(std::string frame) {
   if (ended_) return true;
+  if (held_.empty() && publisher_.may_read()) {
+    publish(frame);
+    return true;
+  }
   if (held_.size() >= kMostHeld || held_bytes_ > kMostHeldBytes) return false;
   held_bytes_ += frame.size();
   held_.push_back(std::move(frame));
@@ -73,12 +77,16 @@ bool LaneLink::deliver(std::string frame) {
   return true;
 }
 
+void LaneLink::publish(std::string_view frame) {
+  if (auto taken = publisher_.frame(frame); !taken) end(std::move(taken).error());
+}
+
 void LaneLink::drain() {
   while (!ended_ && !held_.empty() && publisher_.may_read()) {
     const std::string frame = std::move(held_.front());
     held_.pop_front();
     held_bytes_ -= frame.size();
-    if (auto taken = publisher_.frame(frame); !taken) end(std::move(taken).error());
+    publish(frame);
   }
 }
 

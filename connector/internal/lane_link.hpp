@@ -3,8 +3,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -64,6 +64,7 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
 
  private:
   void drain();
+  void publish(std::string_view frame);
   /// False when it had stopped already.
   bool stop_sending();
   template <class Fn>
@@ -76,7 +77,8 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   std::atomic<bool> leaving_{false};
 
   // The strand's.
-  std::deque<std::string> held_;
+  /// What waits for credit.
+  std::list<std::string> held_;
   std::size_t held_bytes_ = 0;
   bool opened_ = false;
   bool ended_ = false;

@@ -9,27 +9,13 @@
 #include <boost/asio/use_future.hpp>
 #include <gtest/gtest.h>
 
+#include "tests/integration/live_grpc.hpp"
 #include "tests/integration/live_websocket.hpp"
 #include "tests/integration/live_world.hpp"
 #include "tests/support/watchdog.hpp"
-#include "transport/grpc/grpc_dialer.hpp"
-#include "transport/grpc/grpc_listener.hpp"
 
 namespace sharingbus::test {
 namespace {
-
-LiveTransport over_grpc() {
-  LiveTransport sockets{"grpc", {"grpc", "127.0.0.1", 0}, {}, {}};
-  sockets.make_listener = [](auto, TimerService&, const transport::Endpoint& at, transport::ListenerOptions base) {
-    transport::GrpcListenerOptions options;
-    options.base = std::move(base);
-    return std::make_unique<transport::GrpcListener>(at, std::move(options));
-  };
-  sockets.make_dialer = [](auto, TimerService& timers, SharingBus&, const transport::Endpoint& to) {
-    return std::make_unique<transport::GrpcDialer>(to, transport::GrpcDialerOptions{}, timers);
-  };
-  return sockets;
-}
 
 class GatewayKills : public testing::TestWithParam<LiveTransport> {};
 INSTANTIATE_TEST_SUITE_P(Over, GatewayKills, testing::Values(over_grpc(), over_websocket(), over_shared_websocket()),

@@ -57,8 +57,9 @@ class LiveMultiplexedDialer final : public transport::Dialer {
 };
 
 /// The same, with all connectors on one socket.
-inline LiveTransport over_shared_websocket() {
-  LiveTransport sockets = over_websocket();
+inline LiveTransport over_shared_websocket(const transport::TlsOptions& server = {},
+                                           const transport::TlsOptions& client = {}) {
+  LiveTransport sockets = over_websocket(server, client);
   sockets.name = "shared_websocket";
   sockets.make_dialer = [below = sockets.make_dialer](boost::asio::any_io_executor executor, TimerService& timers,
                                                       SharingBus& bus, const transport::Endpoint& to) {

@@ -50,6 +50,25 @@ inline std::ostream& operator<<(std::ostream& out, const LiveTransport& value) {
   return out << value.name;
 }
 
+/// Real timers, and a wall clock that may be set.
+class LiveTimers final : public TimerService {
+ public:
+  explicit LiveTimers(boost::asio::any_io_executor executor) : timers_(std::move(executor)) {}
+
+  /// From now on, beside the machine's.
+  void set_wall_offset_ms(std::int64_t offset) { offset_ms_ = offset; }
+  [[nodiscard]] TimePoint now() const override { return timers_.now(); }
+  [[nodiscard]] std::int64_t unix_ms() const override { return timers_.unix_ms() + offset_ms_; }
+  TimerId schedule_at(TimePoint at, std::function<void()> fn) override {
+    return timers_.schedule_at(at, std::move(fn));
+  }
+  bool cancel(TimerId id) override { return timers_.cancel(id); }
+
+ private:
+  AsyncTimerService timers_;
+  std::atomic<std::int64_t> offset_ms_{0};
+};
+
 /// Threads, time, a bus, and a gateway that may be killed and comes back at the same address.
 class LiveWorld {
  public:
@@ -113,7 +132,7 @@ class LiveWorld {
   }
 
   boost::asio::io_context io;
-  AsyncTimerService timers{boost::asio::make_strand(io.get_executor())};
+  LiveTimers timers{boost::asio::make_strand(io.get_executor())};
   SharingBus bus{BusOptions{.log = nullptr}};
   transport::Endpoint endpoint;
   std::optional<connector::Gateway> gateway;

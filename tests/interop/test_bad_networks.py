@@ -5,7 +5,9 @@ connectors come back by themselves, and their requests are answered again."""
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -15,7 +17,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, os.pardir, "support")]
 from byte_proxy import ByteProxy  # noqa: E402
 from connector_case import ConnectorTest  # noqa: E402
 from connector_wire import INVOKE_RESPONSE, integer, invoke_request, text  # noqa: E402
-from program import INTERRUPTED, descriptors, scaled, wait_until  # noqa: E402
+from program import INTERRUPTED, descriptors, program_path, scaled, wait_until  # noqa: E402
 from raw_http2 import RawClient  # noqa: E402
 
 # So that a test need not wait for long.
@@ -133,6 +135,43 @@ class FewDescriptors(NetworkTest):
         self.wait_descriptors(self.gateway, before)
         self.gateway.interrupt()
         self.assert_exit(self.gateway, 0)
+
+
+def own_hosts(hosts):
+    """A command that starts the program with the file `hosts` in place of /etc/hosts, in a mount namespace of its own."""
+    script = f'mount --bind "{hosts}" /etc/hosts && exec "$0" "$@"'
+    for flags in (["--mount"], ["--user", "--map-root-user", "--mount"]):
+        command = ["unshare", *flags, "sh", "-c", script]
+        if shutil.which("unshare") and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return [*command, program_path()]
+    raise unittest.SkipTest("this machine allows no mount namespaces")
+
+
+class Dns(NetworkTest):
+    """A name that comes to stand for another address: it is resolved anew for every connection."""
+
+    name = "gateway.sharingbus.test"
+    # Of another address than the fixture's gateway, with the same port.
+    other = "127.0.0.2"
+    flag, key = "--grpc", "grpc"
+
+    def test_gateway_moves_to_another_address(self):
+        hosts = self.temporary_file(f"127.0.0.1 {self.name}\n", ".hosts")
+        command = own_hosts(hosts)
+        port = self.address.rsplit(":", 1)[1]
+        moved = self.start("gateway", self.flag, f"{self.other}:{port}")
+        moved.wait_output(f"^listening {self.key}={self.other}:{port}$")
+        connect = self.start("connect", f"{self.scheme}://{self.name}:{port}", *QUICK, "--instances", 3,
+                             "--instance", "c", command=command)  # fmt: skip
+        self.gateway.wait_log("connector registered address=default.echo.c", skip=2)
+        # In place, as the program has the file itself and not its name.
+        with open(hosts, "w", encoding="utf-8") as file:
+            file.write(f"{self.other} {self.name}\n")
+        self.assertEqual(moved.log_lines("connector registered"), [])
+        self.gateway.signal(signal.SIGTERM)
+        self.assert_exit(self.gateway, 0)
+        moved.wait_log("connector registered address=default.echo.c", skip=2)
+        self.assert_ends(connect)
 
 
 class Twins(NetworkTest):

@@ -422,7 +422,7 @@ class Ends(GatewayTest):
         self.assert_answer(self.execute(session, b"[1]"), [1])
         self.addCleanup(self.gateway.close)
         self.gateway = wait_until(lambda: self.open_gateway_again(port), f"a gateway on port {port}")
-        connect.wait_log("the gateway's connection is going away: opening a replacement")
+        connect.wait_log("connection is going away: opening a replacement")
         again = self.gateway.accept()
         self.assert_answer(self.execute(session, b"[2]"), [2])
         self.assertEqual(connect.log_lines(" disconnected "), [])

@@ -146,6 +146,11 @@ class SlowNetwork(OverWebSocket, networks.Slow):
     too_late = "no open stream in time"
 
 
+class Dns(OverWebSocket, networks.Dns):
+    scheme = "ws"
+    flag, key = "--websocket", "websocket"
+
+
 class Twins(OverWebSocket, networks.Twins):
     scheme = "ws"
 

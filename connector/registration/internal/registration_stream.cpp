@@ -1,6 +1,7 @@
 #include "connector/registration/internal/registration_stream.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <variant>
 
 #include "connector/registration/events.hpp"
@@ -154,13 +155,15 @@ template <class Input>
 void RegistrationStream::step(Input&& input) {
   Fsm::Actions actions;
   input(actions);
-  for (auto& action : actions)
-    pending_.push_back(std::move(action));
-  if (std::exchange(stepping_, true)) return;
-  while (!pending_.empty()) {
-    Fsm::Action action = std::move(pending_.front());
-    pending_.pop_front();
-    std::visit([this](auto&& a) { this->perform(std::forward<decltype(a)>(a)); }, std::move(action));
+  if (stepping_) {
+    std::move(actions.begin(), actions.end(), std::back_inserter(pending_));
+    return;
+  }
+  stepping_ = true;
+  while (!actions.empty()) {
+    for (Fsm::Action& action : actions)
+      std::visit([this](auto&& a) { this->perform(std::forward<decltype(a)>(a)); }, std::move(action));
+    actions = std::exchange(pending_, {});
   }
   stepping_ = false;
   owner_.settled();

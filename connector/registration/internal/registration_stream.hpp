@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -128,7 +128,8 @@ class RegistrationStream {
   const RegistrationContext& context_;
   Owner& owner_;
   RegistrationFsm fsm_;
-  std::deque<Fsm::Action> pending_;
+  /// What was decided while actions were carried out.
+  Fsm::Actions pending_;
   bool stepping_ = false;
 
   std::shared_ptr<transport::Link> link_;
@@ -137,7 +138,7 @@ class RegistrationStream {
   std::size_t request_credit_ = 0;
   std::uint32_t owed_controls_ = 0;
   /// What the link had no room for: answers, which hold back credit, and one heartbeat.
-  std::deque<std::string> outbox_;
+  std::list<std::string> outbox_;
   /// Messages that the link took.
   std::uint64_t frames_queued_ = 0;
   bool blocked_ = false;

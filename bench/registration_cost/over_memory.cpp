@@ -1,43 +1,29 @@
-// What an idle registration costs: memory above a bare stream of the same kind, time to register all, CPU for their
-// heartbeats. Over the memory transport, so that no transport's own cost is in the way. One line of figures each.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
-#include <sys/resource.h>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
-#include <malloc.h>
 
+#include "bench/registration_cost/figures.hpp"
+#include "bench/registration_cost/roles.hpp"
 #include "bus/async_timer_service.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
 #include "transport/codec/connector_protobuf.hpp"
 #include "transport/memory/memory_network.hpp"
 
+namespace registration_cost {
 namespace {
 
 using namespace sharingbus;
 using namespace std::chrono_literals;
 namespace messages = transport::messages;
-
-std::size_t heap_bytes() {
-  const auto info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
-}
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 /// A peer that says yes to registrations and answers heartbeats, with as little memory as possible.
 class Peer {
@@ -117,7 +103,7 @@ double bare_streams(std::size_t count) {
   return static_cast<double>(after - before) / static_cast<double>(count);
 }
 
-void registrations(std::size_t count, double bare, std::chrono::seconds watch) {
+void register_all(std::size_t count, double bare, std::chrono::seconds watch) {
   World world;
   connector::RunnerOptions options;
   options.log = nullptr;
@@ -140,6 +126,7 @@ void registrations(std::size_t count, double bare, std::chrono::seconds watch) {
   world.settle();
   const auto took = std::chrono::steady_clock::now() - began;
   const double each = static_cast<double>(heap_bytes() - before) / static_cast<double>(count);
+  std::printf("memory transport, both ends in one process\n");
   std::printf("bare stream, both ends        %8.0f bytes\n", bare);
   std::printf("idle registration above that  %8.0f bytes\n", each - bare);
   std::printf("all registered in             %8.3f s\n", std::chrono::duration<double>(took).count());
@@ -160,10 +147,8 @@ void registrations(std::size_t count, double bare, std::chrono::seconds watch) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::size_t count = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 10'000;
-  const long watch = argc > 2 ? std::strtol(argv[2], nullptr, 10) : 35;
-  const double bare = bare_streams(count);
-  registrations(count, bare, std::chrono::seconds(watch));
-  return 0;
+void over_memory(std::size_t count, long watch_seconds) {
+  register_all(count, bare_streams(count), std::chrono::seconds(watch_seconds));
 }
+
+}  // namespace registration_cost
