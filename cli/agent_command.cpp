@@ -16,6 +16,7 @@
 #include "cli/sockets.hpp"
 #include "connector/agent/agent_server.hpp"
 #include "transport/codec/agent_codec.hpp"
+#include "transport/codec/agent_control.hpp"
 #include "transport/grpc/grpc_listener.hpp"
 #include "transport/length_prefix_framing.hpp"
 #include "transport/uds/uds_dialer.hpp"
@@ -112,7 +113,8 @@ class AgentCommand final : public Command {
 
   int serve(const std::vector<transport::Endpoint>& listen, const std::vector<transport::Endpoint>& reverse) {
     const LogSink log = make_log(log_level_);
-    Runtime runtime(1);
+    // One thread: the demo's handlers decide at once, and a second would cost hops.
+    Runtime runtime(0);
     const Filter shown = Filter::type<connector::ProxyConnected>() || Filter::type<connector::ProxyRefused>() ||
                          Filter::type<connector::ProxyDisconnected>();
     const EventLog events(runtime.bus(), runtime.executor(), shown, [&](const EventLine& line) {
@@ -158,6 +160,13 @@ class AgentCommand final : public Command {
       options.tls = serve_flags_.tls();
       options.base = server.make_listener_options(transport::AgentCarrier::grpc);
       options.methods = {transport::kAgentMethod, transport::kAgentMethodLegacy};
+      const auto base = [&](connector::AgentMethod method) {
+        return server.make_listener_options(transport::AgentCarrier::grpc, method);
+      };
+      options.services = {{{transport::kAgentEventMethod, transport::kAgentEventMethodLegacy},
+                           base(connector::AgentMethod::process_event)},
+                          {{transport::kAgentControlMethod, transport::kAgentControlMethodLegacy},
+                           base(connector::AgentMethod::control_stream)}};
       return std::make_unique<transport::GrpcListener>(endpoint, std::move(options));
     }
     transport::UdsListenerOptions options;

@@ -54,6 +54,8 @@ int run_idle(const std::string& endpoint, std::size_t agents, std::size_t connec
                                   std::move(what));
   };
   const auto measure = [&] {
+    std::printf("measuring\n");
+    std::fflush(stdout);
     cpu_before = cpu_seconds();
     later(seconds, [&] {
       used = cpu_seconds() - cpu_before;

@@ -99,9 +99,10 @@ class Client final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   void start() {
     AddHold();
     StartRead(&read_);
-    StartCall();
+    // Before anything can come back, which another thread would deal with.
     for (std::size_t i = 0; i < window_; ++i)
       ask();
+    StartCall();
   }
 
   void OnReadDone(bool ok) override {

@@ -46,8 +46,8 @@ AgentServer::~AgentServer() {
   core_->abandon();
 }
 
-transport::ListenerOptions AgentServer::make_listener_options(transport::AgentCarrier carrier) {
-  return core_->make_listener_options(bus_, carrier);
+transport::ListenerOptions AgentServer::make_listener_options(transport::AgentCarrier carrier, AgentMethod method) {
+  return core_->make_listener_options(bus_, carrier, method);
 }
 
 Result<transport::Endpoint> AgentServer::serve(std::unique_ptr<transport::Listener> listener) {

@@ -47,7 +47,10 @@ class AgentServer {
   /// What a listener must be made with to be served: publisher, decoder, ids, and the protocol's limits, which may be
   /// changed. `AgentCarrier::grpc`: a gRPC listener, with both of `kAgentMethod` and `kAgentMethodLegacy` as methods;
   /// `uds`: any listener of byte streams with `LengthPrefixFraming`.
-  [[nodiscard]] transport::ListenerOptions make_listener_options(transport::AgentCarrier carrier);
+  /// The other methods of gRPC go into `GrpcListenerOptions::services`, with `kAgentEventMethod` and
+  /// `kAgentControlMethod` of `transport/codec/agent_control.hpp`.
+  [[nodiscard]] transport::ListenerOptions make_listener_options(transport::AgentCarrier carrier,
+                                                                 AgentMethod method = AgentMethod::process_stream);
   /// Takes the listener, starts it and returns the endpoint that was bound. As many listeners as you like. Errors:
   /// those of `Listener::listen`; `invalid_argument` for one that was not made with `make_listener_options`; `closed`.
   Result<transport::Endpoint> serve(std::unique_ptr<transport::Listener> listener);

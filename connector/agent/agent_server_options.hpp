@@ -26,6 +26,16 @@ enum class AgentFailMode : std::uint8_t {
   open,
 };
 
+/// What a listener's streams are.
+enum class AgentMethod : std::uint8_t {
+  /// A proxy's connection: handshake, events, reports. The only one on Unix sockets.
+  process_stream,
+  /// gRPC: one event and its answer, or a ping, or a handshake, which is not needed. Nothing is reported on it.
+  process_event,
+  /// gRPC: configuration requests, each of which is accepted; what else is said on it is nobody's.
+  control_stream,
+};
+
 /// Version 2 with every event and everything that the server does; MessagePack and limits are in the options.
 [[nodiscard]] transport::agent_messages::AgentCapabilities default_agent_capabilities();
 

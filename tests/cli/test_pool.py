@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from certificates import make_certificate  # noqa: E402
 from program import DEADLINE, INTERRUPTED, Completed, ProgramTest  # noqa: E402
 
 KEYS = ["agent", "requests", "blocked", "wrong", "failed", "seconds", "rps", "p50_us", "p99_us", "p999_us"]
@@ -72,6 +73,54 @@ class Transports(PoolTest):
         for strategy in ["least-in-flight", "lowest-error-rate", "random", "peak-ewma", "power-of-two-choices"]:
             with self.subTest(strategy):
                 self.check(self.pool("--agent", address, "--strategy", strategy, "--connections", 3))
+
+
+class Certificates(PoolTest):
+    @classmethod
+    def setUpClass(cls):
+        made = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(made.cleanup)
+        cls.ours = make_certificate(made.name, "ours", "DNS:localhost,IP:127.0.0.1")
+        cls.other = make_certificate(made.name, "other", "DNS:elsewhere")
+
+    def start_secure(self, *arguments):
+        agent = self.start("agent", "--listen", "grpcs://127.0.0.1:0", "--tls-cert", self.ours[0], "--tls-key",
+                           self.ours[1], *arguments)  # fmt: skip
+        return "grpcs://" + agent.wait_output(r"^listening grpcs=(\S+)$")[1]
+
+    def test_a_certificate_that_is_vouched_for(self):
+        self.check(self.pool("--agent", self.start_secure(), "--tls-ca", self.ours[0]))
+
+    def test_one_that_is_not(self):
+        done = self.pool("--agent", self.start_secure(), "--tls-ca", self.other[0])
+        self.assertEqual(done.code, 1, done)
+
+    def test_insecure_warns_and_goes_on(self):
+        done = self.pool("--agent", self.start_secure(), "--insecure")
+        self.check(done)
+        self.assertIn("certificates are not checked", done.stderr)
+
+    def test_certificates_of_proxies(self):
+        address = self.start_secure("--tls-client-ca", self.other[0])
+        self.assertEqual(self.pool("--agent", address, "--tls-ca", self.ours[0]).code, 1)
+        self.check(self.pool("--agent", address, "--tls-ca", self.ours[0], "--tls-cert", self.other[0], "--tls-key",
+                             self.other[1]))  # fmt: skip
+
+    def test_bad_usage(self):
+        certificate = ["--tls-cert", self.ours[0], "--tls-key", self.ours[1]]
+        for arguments, word in [
+            (["agent", "--listen", "grpcs://127.0.0.1:0"], "--tls-cert"),
+            (["agent", "--listen", "grpc://127.0.0.1:0", *certificate], "grpcs://"),
+            (["agent", "--listen", self.path, *certificate], "grpcs://"),
+            (["agent", "--listen", "grpcs://127.0.0.1:0", *certificate[:2]], "--tls-key"),
+            (["pool", "--agent", "grpc://127.0.0.1:1", "--insecure"], "grpcs://"),
+            (["pool", "--agent", self.path, "--tls-ca", self.ours[0]], "grpcs://"),
+            (["pool", "--agent", "grpcs://127.0.0.1:1", "--tls-ca", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
+        ]:
+            with self.subTest(arguments):
+                done = self.run_program(*arguments)
+                self.assertEqual(done.code, 2, done)
+                self.assertIn(word, done.stderr)
 
 
 class Failures(PoolTest):

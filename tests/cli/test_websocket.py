@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from certificates import make_certificate  # noqa: E402
 from program import INTERRUPTED, Program, ProgramTest, dead_port, scaled, wait_until  # noqa: E402
 
 REFERENCE_PATH = "/socket/connector/websocket?vsn=2.0.0"
@@ -150,17 +150,6 @@ class Failures(WebSocketTest):
     def test_grpc_where_websockets_are_served(self):
         _, address = self.start_server()
         self.connect_once(f"grpc://{address}", "--connect-timeout", scaled(2000))
-
-
-def make_certificate(folder, name, names):
-    """Signed by itself, so that it is its own authority; certificate and key."""
-    certificate, key = (os.path.join(folder, f"{name}.{kind}.pem") for kind in ("cert", "key"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
 
 
 class Certificates(WebSocketTest):

@@ -2,6 +2,7 @@
 // that our agent dials. Who has not shown the token is never let in, and every stream ends.
 //
 // The first byte says whose side is ours. Then frames: two bytes of length, and the bytes.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -4,6 +4,7 @@
 //   script_agent PATH answer|twice|never|garbage|slow
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <unistd.h>
 #include <variant>
+#include <vector>
 
 #include "transport/codec/agent_codec.hpp"
 
@@ -94,9 +96,11 @@ int main(int argc, char** argv) {
   if (::listen(listener, 64) != 0) return 1;
   std::puts("ready");
   std::fflush(stdout);
+  // For as long as the process lives.
+  std::vector<std::thread> connections;
   for (;;) {
     const int socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (socket < 0) return 1;
-    std::thread(serve, socket, std::string_view(argv[2])).detach();
+    if (socket < 0) std::_Exit(1);
+    connections.emplace_back(serve, socket, std::string_view(argv[2]));
   }
 }

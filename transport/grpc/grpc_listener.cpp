@@ -65,20 +65,38 @@ void add_arguments(grpc::ServerBuilder& builder, const GrpcListenerOptions& opti
   builder.SetMaxSendMessageSize(-1);
 }
 
+Result<> validate_service(const std::vector<std::string>& methods, const ListenerOptions& base) {
+  if (!base.decoder) return Error(errc::invalid_argument, "decoder is missing");
+  if (const auto valid = base.limits.validate(); !valid) return valid.error();
+  if (methods.empty()) return Error(errc::invalid_argument, "methods must name at least one");
+  for (const std::string& method : methods) {
+    if (method.size() < 2 || method.front() != '/') {
+      return Error(errc::invalid_argument, "methods must be paths like /package.Service/Method, not '" + method + "'");
+    }
+  }
+  return {};
+}
+
+StreamOptions stream_options(const ListenerOptions& base) {
+  StreamOptions stream;
+  stream.publisher = base.publisher;
+  stream.decoder = base.decoder;
+  stream.id = base.new_source ? base.new_source() : 0;
+  stream.origin = base.origin;
+  stream.limits = base.limits;
+  return stream;
+}
+
 }  // namespace
 
 Result<> GrpcListenerOptions::validate() const {
   const auto at_least_1 = [](const char* field) {
     return Error(errc::invalid_argument, std::string(field) + " must be at least 1");
   };
-  if (!base.decoder) return Error(errc::invalid_argument, "decoder is missing");
-  if (const auto valid = base.limits.validate(); !valid) return valid.error();
   if (base.max_links == 0) return at_least_1("max_links");
-  if (methods.empty()) return Error(errc::invalid_argument, "methods must name at least one");
-  for (const std::string& method : methods) {
-    if (method.size() < 2 || method.front() != '/') {
-      return Error(errc::invalid_argument, "methods must be paths like /package.Service/Method, not '" + method + "'");
-    }
+  if (const auto valid = validate_service(methods, base); !valid) return valid.error();
+  for (const GrpcService& service : services) {
+    if (const auto valid = validate_service(service.methods, service.base); !valid) return valid.error();
   }
   if (max_concurrent_streams == 0) return at_least_1("max_concurrent_streams");
   if (max_unused_connections == 0) return at_least_1("max_unused_connections");
@@ -100,10 +118,11 @@ struct GrpcListener::State final : grpc::CallbackGenericService {
         unused({options.max_unused_connections, options.handshake_timeout, options.max_connection_idle}) {}
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
-  [[nodiscard]] StreamOptions stream_options() const;
   void accepted(int listener_fd, int fd);
   std::optional<TimePoint> look_at_unused();
   void report(internal::UnusedConnections::Refusal refusal) const;
+  /// Of what serves the method; null: nothing does.
+  [[nodiscard]] const ListenerOptions* base_of(const std::string& method) const;
   void shut_down();
 
   const Endpoint endpoint;
@@ -124,11 +143,12 @@ struct GrpcListener::State final : grpc::CallbackGenericService {
 grpc::ServerGenericBidiReactor* GrpcListener::State::CreateReactor(grpc::GenericCallbackServerContext* context) {
   unused.used(context->peer());
   const std::string& method = context->method();
-  if (std::find(options.methods.begin(), options.methods.end(), method) == options.methods.end()) {
+  const ListenerOptions* const base = base_of(method);
+  if (base == nullptr) {
     return refuse(grpc::StatusCode::UNIMPLEMENTED, "method " + method + " is not served here");
   }
   if (!accepting) return refuse(grpc::StatusCode::UNAVAILABLE, "no new streams are accepted");
-  const auto link = std::make_shared<internal::ServerLink>(links, *context, stream_options(), options.base.id);
+  const auto link = std::make_shared<internal::ServerLink>(links, *context, stream_options(*base), base->id);
   switch (links->add(link, options.base.max_links)) {
     case internal::LinkSet::Admission::admitted:
       break;
@@ -165,14 +185,14 @@ void GrpcListener::State::report(internal::UnusedConnections::Refusal refusal) c
       routing_for<ConnectionRefused>(), options.base.origin, options.base.id);
 }
 
-StreamOptions GrpcListener::State::stream_options() const {
-  StreamOptions stream;
-  stream.publisher = options.base.publisher;
-  stream.decoder = options.base.decoder;
-  stream.id = options.base.new_source ? options.base.new_source() : 0;
-  stream.origin = options.base.origin;
-  stream.limits = options.base.limits;
-  return stream;
+const ListenerOptions* GrpcListener::State::base_of(const std::string& method) const {
+  const auto serves = [&method](const std::vector<std::string>& methods) {
+    return std::find(methods.begin(), methods.end(), method) != methods.end();
+  };
+  if (serves(options.methods)) return &options.base;
+  const auto found = std::find_if(options.services.begin(), options.services.end(),
+                                  [&](const GrpcService& service) { return serves(service.methods); });
+  return found != options.services.end() ? &found->base : nullptr;
 }
 
 GrpcListener::GrpcListener(Endpoint endpoint, GrpcListenerOptions options) {

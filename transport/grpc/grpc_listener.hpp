@@ -16,10 +16,19 @@
 
 namespace sharingbus::transport {
 
+/// Further methods of a listener's port, with options of their own; `StreamOpened::listener` is `base.id`.
+struct GrpcService {
+  std::vector<std::string> methods;
+  ListenerOptions base;
+};
+
 struct GrpcListenerOptions {
   ListenerOptions base;
   /// Paths of the bidirectional streaming methods that are served; all others are answered with UNIMPLEMENTED.
   std::vector<std::string> methods = {"/matrix.connectors.v1.ConnectorService/Connect"};
+  /// What else is served on this port. `base.max_links` counts their streams too. A unary method is a stream of one
+  /// message each way, which is read with credit for one: only then does its client's half-close not end it.
+  std::vector<GrpcService> services = {};
   /// Streams that one connection may carry. At least 1.
   std::size_t max_concurrent_streams = 1024;
   /// Connections on which no stream was opened yet; those beyond are closed at once. At least 1.

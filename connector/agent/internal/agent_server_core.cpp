@@ -53,25 +53,27 @@ void AgentServerCore::start(SharingBus& bus) {
                                  });
 }
 
-transport::ListenerOptions AgentServerCore::make_listener_options(SharingBus& bus, transport::AgentCarrier carrier) {
+transport::ListenerOptions AgentServerCore::make_listener_options(SharingBus& bus, transport::AgentCarrier carrier,
+                                                                  AgentMethod method) {
   const bool grpc = carrier == transport::AgentCarrier::grpc;
   transport::ListenerOptions options;
   options.publisher = publisher_;
   options.decoder = grpc ? grpc_decoder_ : uds_decoder_;
+  if (method == AgentMethod::control_stream) options.decoder = control_decoder_;
   options.new_source = [&bus] { return bus.new_source(); };
   options.id = bus.new_source();
   options.max_links = options_.max_connections;
   options.limits.max_inbound_bytes = transport::kAgentUdsFrameBytesMax;
   options.limits.max_outbound_bytes = grpc ? transport::kAgentGrpcMessageBytesMax : transport::kAgentUdsFrameBytesMax;
   const std::scoped_lock lock(mutex_);
-  carriers_.emplace(options.id, carrier);
+  kinds_.emplace(options.id, StreamKind{carrier, method});
   return options;
 }
 
 Result<transport::Endpoint> AgentServerCore::serve(std::shared_ptr<transport::Listener> listener) {
   {
     const std::scoped_lock lock(mutex_);
-    if (!listener || !carriers_.contains(listener->id())) {
+    if (!listener || !kinds_.contains(listener->id())) {
       return Error(errc::invalid_argument, "a listener must be made with AgentServer::make_listener_options");
     }
     if (phase_ != Phase::open) return Error(errc::closed, "the agent is closing");
@@ -118,15 +120,15 @@ void AgentServerCore::stream_opened(SharingBus& bus, const BusEvent& event) {
   const auto& opened = *event.get_if<transport::StreamOpened>();
   auto link = opened.link.lock();
   if (!link) return;
-  transport::AgentCarrier carrier{};
+  StreamKind kind{};
   {
     const std::scoped_lock lock(mutex_);
-    const auto found = carriers_.find(opened.listener);
-    if (found == carriers_.end()) return;
-    carrier = found->second;
+    const auto found = kinds_.find(opened.listener);
+    if (found == kinds_.end()) return;
+    kind = found->second;
   }
   Error refused;
-  if (const auto session = make_session(carrier, link->uid(), refused)) {
+  if (const auto session = make_session(kind, link->uid(), refused)) {
     return session->accept(bus, std::move(link), opened.peer);
   }
   link->cancel(refused);
@@ -138,8 +140,7 @@ void AgentServerCore::stream_opened(SharingBus& bus, const BusEvent& event) {
   });
 }
 
-std::shared_ptr<ServerSession> AgentServerCore::make_session(transport::AgentCarrier carrier, const Uuid& uid,
-                                                             Error& refused) {
+std::shared_ptr<ServerSession> AgentServerCore::make_session(StreamKind kind, const Uuid& uid, Error& refused) {
   Presence alive = enter();
   const std::scoped_lock lock(mutex_);
   if (phase_ != Phase::open || !alive.entry) {
@@ -148,7 +149,7 @@ std::shared_ptr<ServerSession> AgentServerCore::make_session(transport::AgentCar
     refused =
         Error(errc::capacity_exceeded, "the agent has " + std::to_string(sessions_.size()) + " connections already");
   } else {
-    auto session = std::make_shared<ServerSession>(shared_from_this(), std::move(alive), carrier, uid);
+    auto session = std::make_shared<ServerSession>(shared_from_this(), std::move(alive), kind, uid);
     sessions_.emplace(uid, session);
     return session;
   }

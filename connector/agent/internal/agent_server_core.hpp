@@ -21,6 +21,7 @@
 #include "connector/agent/internal/server_session.hpp"
 #include "connector/gateway/internal/limited_log.hpp"
 #include "connector/internal/timer_access.hpp"
+#include "transport/codec/agent_control.hpp"
 
 namespace sharingbus::connector::internal {
 
@@ -35,7 +36,8 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
 
   // For the handle.
   void start(SharingBus& bus);
-  [[nodiscard]] transport::ListenerOptions make_listener_options(SharingBus& bus, transport::AgentCarrier carrier);
+  [[nodiscard]] transport::ListenerOptions make_listener_options(SharingBus& bus, transport::AgentCarrier carrier,
+                                                                 AgentMethod method);
   Result<transport::Endpoint> serve(std::shared_ptr<transport::Listener> listener);
   Result<> register_with(SharingBus& bus, std::shared_ptr<transport::Dialer> dialer, ReverseOptions options);
   void set_paused(bool paused);
@@ -46,8 +48,7 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
 
   // For sessions and reverse slots.
   /// Null when there is no room, or the server is closing; `refused` says so.
-  [[nodiscard]] std::shared_ptr<ServerSession> make_session(transport::AgentCarrier carrier, const Uuid& uid,
-                                                            Error& refused);
+  [[nodiscard]] std::shared_ptr<ServerSession> make_session(StreamKind kind, const Uuid& uid, Error& refused);
   /// A proxy is there to report to. Whether it has to be told to pause at once.
   [[nodiscard]] bool connected();
   void remove(const ServerSession& session);
@@ -107,6 +108,8 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
       std::make_shared<transport::AgentFrameDecoder>(transport::AgentRole::agent, transport::AgentCarrier::grpc);
   const std::shared_ptr<const transport::FrameDecoder> uds_decoder_ =
       std::make_shared<transport::AgentFrameDecoder>(transport::AgentRole::agent, transport::AgentCarrier::uds);
+  const std::shared_ptr<const transport::FrameDecoder> control_decoder_ =
+      std::make_shared<transport::AgentControlDecoder>();
   TimerAccess timers_;
   LimitedLog comings_;
   LimitedLog refusals_;
@@ -118,7 +121,7 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   std::unordered_map<Uuid, std::shared_ptr<ServerSession>> sessions_;
   std::vector<std::shared_ptr<transport::Listener>> listeners_;
   /// What the ids that `make_listener_options` gave out stand for.
-  std::unordered_map<std::uint64_t, transport::AgentCarrier> carriers_;
+  std::unordered_map<std::uint64_t, StreamKind> kinds_;
   std::vector<std::shared_ptr<transport::Dialer>> dialers_;
   std::vector<std::shared_ptr<ReverseSlot>> slots_;
   std::vector<std::function<void()>> waiting_;

@@ -37,7 +37,7 @@ void ReverseSlot::dial() {
     core->timers().fired(std::exchange(timer_, 0));
   }
   Error refused;
-  const auto session = core->make_session(transport::AgentCarrier::uds, random_uuid(), refused);
+  const auto session = core->make_session(StreamKind{}, random_uuid(), refused);
   // No room, or the server closes; the first may pass.
   if (!session) {
     ended(std::nullopt);

@@ -41,14 +41,14 @@ std::string_view name_of(transport::AgentWire wire) {
 
 }  // namespace
 
-ServerSession::ServerSession(std::shared_ptr<AgentServerCore> core, Presence alive, transport::AgentCarrier carrier,
-                             Uuid uid)
+ServerSession::ServerSession(std::shared_ptr<AgentServerCore> core, Presence alive, StreamKind kind, Uuid uid)
     : core_(std::move(core)),
       alive_(std::move(alive)),
-      carrier_(carrier),
+      carrier_(kind.carrier),
+      method_(kind.method),
       uid_(uid),
       strand_(boost::asio::make_strand(core_->executor())),
-      wire_(first_wire(carrier)),
+      wire_(first_wire(kind.carrier)),
       proxy_(std::make_shared<ProxyInfo>()),
       line_(core_->options().max_concurrent) {}
 
@@ -87,6 +87,9 @@ void ServerSession::accept(SharingBus& bus, std::shared_ptr<transport::Link> lin
     const transport::Credit window = self.core_->options().window;
     self.owed_ = {window.requests - 1, window.controls - 1};
     self.link_->grant({1, 1});
+    if (self.method_ == AgentMethod::process_stream) return;
+    self.state_ = State::active;
+    if (self.method_ == AgentMethod::control_stream) self.deadline_.reset();
   });
 }
 
@@ -159,6 +162,8 @@ void ServerSession::message(const EventRef& ref) {
   // Their credit comes back with their answers; without one, at once.
   if (is_request && (state_ != State::active || reason_)) ++owed_.requests;
   if (reason_ || state_ == State::finishing) return;
+  if (method_ == AgentMethod::process_event) return single(ref, is_request);
+  if (method_ == AgentMethod::control_stream) return control(ref);
 
   if (const auto* ping = ref->get_if<Ping>()) {
     pong(*ping);
@@ -185,6 +190,25 @@ void ServerSession::message(const EventRef& ref) {
   if (ref->is<Configure>()) return configure(ref);
   // Others, unknown and broken ones, are nobody's request.
   if (is_request) take(ref);
+}
+
+void ServerSession::single(const EventRef& ref, bool is_request) {
+  asked_ = true;
+  deadline_.reset();
+  if (const auto* ping = ref->get_if<Ping>()) return pong(*ping);
+  if (const auto* request = ref->get_if<HandshakeRequest>()) {
+    (void)send(negotiate(*request, core_->options(), false));
+    return;
+  }
+  if (is_request && !ref->is<Configure>()) return take(ref);
+  cancel(Error(errc::malformed_frame, "Unsupported event type: " + std::string(ref->type_name())));
+}
+
+void ServerSession::control(const EventRef& ref) {
+  const auto* request = ref->get_if<ConfigUpdateRequest>();
+  if (request == nullptr) return;
+  const auto now = static_cast<std::uint64_t>(core_->timers().moment().unix_ms);
+  (void)send_frame(transport::encode_agent_control({request->request_id, true, std::nullopt, now}), {});
 }
 
 void ServerSession::handshake(const HandshakeRequest& request) {
@@ -255,7 +279,9 @@ void ServerSession::stream_closed(const Error& error) {
   ++configuration_round_;
   const bool reverse = static_cast<bool>(ended_);
   const Duration retry_in = reverse ? std::exchange(ended_, nullptr)(active_since_) : Duration{};
-  if (was_active) {
+  if (method_ != AgentMethod::process_stream) {
+    // No proxy's connection.
+  } else if (was_active) {
     publish(ProxyDisconnected{peer_, proxy_->proxy_id, why, reverse, retry_in});
   } else {
     publish(ProxyRefused{peer_, why, reverse, retry_in});
@@ -274,6 +300,7 @@ void ServerSession::drain(Duration limit) {
     if (self.state_ == State::closed || self.reason_ || std::exchange(self.draining_, true)) return;
     // Who has not said hello will not be served; `settle` finishes the others when they have their answers.
     if (self.state_ != State::active) return self.cancel(Error(errc::closed, "the agent is closing"));
+    if (!self.takes_reports()) return;
     HealthStatus status;
     status.agent_id = self.core_->options().capabilities.agent_id;
     status.state = HealthState::draining;
@@ -294,19 +321,19 @@ void ServerSession::end(Error why) {
 
 void ServerSession::report(HealthStatus status) {
   post([status = std::move(status)](ServerSession& self) {
-    if (self.state_ == State::active && !self.draining_ && self.outbox_.empty()) (void)self.send(status);
+    if (self.takes_reports() && !self.draining_ && self.outbox_.empty()) (void)self.send(status);
   });
 }
 
 void ServerSession::report(MetricsReport report) {
   post([report = std::move(report)](ServerSession& self) {
-    if (self.state_ == State::active && self.outbox_.empty()) (void)self.send(report);
+    if (self.takes_reports() && self.outbox_.empty()) (void)self.send(report);
   });
 }
 
 void ServerSession::report(FlowControlSignal signal) {
   post([signal = std::move(signal)](ServerSession& self) mutable {
-    if (self.state_ != State::active || self.draining_) return;
+    if (!self.takes_reports() || self.draining_) return;
     signal.timestamp_ms = static_cast<std::uint64_t>(self.core_->timers().moment().unix_ms);
     (void)self.send(signal);
   });
@@ -368,7 +395,8 @@ void ServerSession::settle() {
   pump();
   watch_line();
   if (state_ == State::closed) return;
-  if (draining_ && state_ == State::active && !reason_ && line_.idle() && configurations_.empty()) finish();
+  const bool last = draining_ || asked_;
+  if (last && state_ == State::active && !reason_ && line_.idle() && configurations_.empty()) finish();
   return_credit();
   arm_timer();
 }
@@ -376,6 +404,8 @@ void ServerSession::settle() {
 // A peer that does not read its answers is read no further, so that they cannot pile up.
 void ServerSession::return_credit() {
   if (state_ != State::active || reason_ || outbox_.size() >= kOutboxMax) return;
+  // One message, and its sender's half-close stays unread: it would end the stream before the answer.
+  if (method_ == AgentMethod::process_event) return;
   const transport::Credit window = core_->options().window;
   const bool due =
       owed_.requests >= std::max(window.requests / 4, 1U) || owed_.controls >= std::max(window.controls / 4, 1U);

@@ -19,6 +19,7 @@
 #include "bus/base/gate.hpp"
 #include "connector/agent/agent_handler.hpp"
 #include "connector/agent/agent_server_events.hpp"
+#include "connector/agent/agent_server_options.hpp"
 #include "connector/agent/internal/call_line.hpp"
 #include "transport/codec/agent_codec.hpp"
 #include "transport/codec/agent_frame_decoder.hpp"
@@ -28,6 +29,12 @@
 namespace sharingbus::connector::internal {
 
 class AgentServerCore;
+
+/// What a stream is, and over what.
+struct StreamKind {
+  transport::AgentCarrier carrier = transport::AgentCarrier::uds;
+  AgentMethod method = AgentMethod::process_stream;
+};
 
 /// A place in a gate, with the gate.
 struct Presence {
@@ -44,7 +51,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   /// when. Answers the wait before the next attempt.
   using Ended = std::function<Duration(std::optional<TimePoint> registered_at)>;
 
-  ServerSession(std::shared_ptr<AgentServerCore> core, Presence alive, transport::AgentCarrier carrier, Uuid uid);
+  ServerSession(std::shared_ptr<AgentServerCore> core, Presence alive, StreamKind kind, Uuid uid);
   ~ServerSession();
   ServerSession(const ServerSession&) = delete;
   ServerSession& operator=(const ServerSession&) = delete;
@@ -94,6 +101,10 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void received(const Lent& lent);
   void event(const EventRef& event);
   void message(const EventRef& event);
+  /// The one message of a `ProcessEvent`.
+  void single(const EventRef& event, bool is_request);
+  /// What comes on a `ControlStream`.
+  void control(const EventRef& event);
   void handshake(const transport::agent_messages::HandshakeRequest& request);
   void greet(transport::agent_messages::HandshakeResponse response);
   void registered(const transport::agent_messages::ReverseRegistrationResponse& response);
@@ -137,6 +148,10 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void cancel_configuration();
   void pong(const transport::agent_messages::Ping& ping);
 
+  /// Whether health, metrics and flow control are told on it.
+  [[nodiscard]] bool takes_reports() const noexcept {
+    return state_ == State::active && method_ == AgentMethod::process_stream;
+  }
   /// Where a handler runs: a strand.
   [[nodiscard]] boost::asio::any_io_executor handler_strand() const;
 
@@ -161,6 +176,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   const std::shared_ptr<AgentServerCore> core_;
   const Presence alive_;
   const transport::AgentCarrier carrier_;
+  const AgentMethod method_;
   const Uuid uid_;
   const boost::asio::any_io_executor strand_;
 
@@ -179,6 +195,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   bool paused_ = false;
   bool draining_ = false;
   bool heard_ = false;
+  /// The one message of a `ProcessEvent` has come.
+  bool asked_ = false;
   /// Why this side ended it, for what it publishes.
   std::optional<Error> reason_;
   std::optional<TimePoint> active_since_;

@@ -291,7 +291,7 @@ void ServerSession::watch_line() {
     running_told_ = line_.running();
   }
   const std::size_t limit = core_->options().pause_waiting;
-  if (limit == 0 || state_ != State::active || reason_ || draining_) return;
+  if (limit == 0 || !takes_reports() || reason_ || draining_) return;
   if (paused_ ? waiting > limit / 2 : waiting < limit) return;
   paused_ = !paused_;
   FlowControlSignal signal;

@@ -67,6 +67,9 @@ class AgentThreadsTest : public ::testing::Test {
     AgentServerOptions options;
     options.log = nullptr;
     options.handlers = handlers_.get_executor();
+    // Real time, on a machine that may be busy.
+    options.handshake_timeout = std::chrono::minutes(10);
+    options.processing_timeout = std::chrono::minutes(10);
     options.health_interval = 20ms;
     options.metrics_interval = 30ms;
     options.max_concurrent = 8;
