@@ -30,8 +30,8 @@ int run_pool(const Load& load);
 /// A bidirectional echo of the same events with nothing but gRPC, both ends in this process.
 int run_bare(double seconds, std::size_t concurrency, std::size_t streams, bool hint);
 
-/// What a pool of `agents` agents, all of which are at `endpoint`, uses while nothing is asked: prints `measuring`, then
-/// its CPU time as a share of a core, and its memory.
+/// What a pool of `agents` agents, all of which are at `endpoint`, uses while nothing is asked: prints `measuring`,
+/// then its CPU time as a share of a core, and its memory.
 int run_idle(const std::string& endpoint, std::size_t agents, std::size_t connections, double seconds);
 
 }  // namespace agents
