@@ -74,17 +74,23 @@ void SharedStream::dial(SharingBus& bus, transport::Dialer& streams, const trans
 std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::StreamOptions options,
                                                    std::string first_frame) {
   auto lane = std::make_shared<LaneLink>(std::move(arn), weak_from_this(), link(), std::move(options));
-  boost::asio::post(strand_, [self = shared_from_this(), lane] {
-    if (self->ended_) {
-      if (const auto owner = self->owner_.lock()) static_cast<void>(owner->registration_ended(*self, lane->arn()));
-      return lane->close(*self->ended_);
-    }
-    self->lanes_[lane->arn()] = lane;
-    self->awaiting_.push_back(lane);
-    if (self->opened_) lane->opened(self->peer_, 0);
-    // It was on its way when the others were told.
-    if (self->going_away_) lane->going_away();
+  // Sent from there too: what the gateway answers could else be here before the lane is.
+  boost::asio::post(strand_, [self = shared_from_this(), lane, frame = std::move(first_frame)]() mutable {
+    self->begin(lane, std::move(frame));
   });
+  return lane;
+}
+
+void SharedStream::begin(const std::shared_ptr<LaneLink>& lane, std::string first_frame) {
+  if (ended_) {
+    if (const auto owner = owner_.lock()) static_cast<void>(owner->registration_ended(*this, lane->arn()));
+    return lane->close(*ended_);
+  }
+  lanes_[lane->arn()] = lane;
+  awaiting_.push_back(lane);
+  if (opened_) lane->opened(peer_, 0);
+  // It was on its way when the others were told.
+  if (going_away_) lane->going_away();
   switch (lane->send(std::move(first_frame))) {
     case transport::SendStatus::queued:
     case transport::SendStatus::closed:
@@ -96,7 +102,6 @@ std::shared_ptr<transport::Link> SharedStream::add(std::string arn, transport::S
       lane->cancel({errc::message_too_large, "the first message exceeds the outbound limit"});
       break;
   }
-  return lane;
 }
 
 std::shared_ptr<transport::Link> SharedStream::link() const {

@@ -61,6 +61,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   void registered(const transport::messages::RegisterResponse& response, const BusEvent& event);
   void requested(const std::string& request_id, const transport::messages::StringMap& context, const BusEvent& event);
   void heartbeat(const transport::messages::HeartbeatResponse& response, const BusEvent& event);
+  void begin(const std::shared_ptr<LaneLink>& lane, std::string first_frame);
   void leave();
   void refuse(const std::string& request_id, const std::string& why);
   void answer(const transport::messages::ConnectorMessage& message);

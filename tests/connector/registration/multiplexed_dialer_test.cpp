@@ -405,5 +405,93 @@ TEST_F(Multiplexed, Open_WithoutARegisterRequest_IsRefused) {
   EXPECT_EQ(shared->stats().channels, 0U);
 }
 
+/// Streams whose gateway has answered a register request before `send` returns.
+class HastyDialer final : public transport::Dialer {
+ public:
+  class HastyLink final : public transport::Link {
+   public:
+    explicit HastyLink(transport::StreamOptions options) : options_(std::move(options)) {}
+    std::uint64_t id() const noexcept override { return options_.id; }
+    const Uuid& uid() const noexcept override { return *options_.routing.connector_uid; }
+    transport::SendStatus send(std::string frame) override {
+      const auto message = transport::decode_connector_message(frame);
+      const auto* request = message ? std::get_if<messages::RegisterRequest>(&*message) : nullptr;
+      if (request == nullptr) return transport::SendStatus::queued;
+      messages::RegisterResponse response;
+      response.success = true;
+      response.connector_arn =
+          "matrix:" + request->tenant_id + ":" + request->connector_type + ":" + request->instance_id;
+      publish(std::move(response));
+      return transport::SendStatus::queued;
+    }
+    void grant(transport::Credit) override {}
+    void finish() override { cancel(Error(errc::stream_closed, "finished")); }
+    void cancel(Error why) override {
+      if (!std::exchange(closed_, true)) publish(transport::StreamClosed{std::move(why), {}, {}, {}});
+    }
+    transport::LinkStats stats() const override { return {}; }
+
+   private:
+    template <class T>
+    void publish(T payload) {
+      Routing routing = options_.routing;
+      options_.publisher.publish(std::move(payload), std::move(routing), options_.origin, options_.id);
+    }
+
+    const transport::StreamOptions options_;
+    bool closed_ = false;
+  };
+
+  std::shared_ptr<transport::Link> open(transport::StreamOptions options, std::string) override {
+    return std::make_shared<HastyLink>(std::move(options));
+  }
+  void close(std::function<void()> done) override {
+    if (done) done();
+  }
+  transport::DialerStats stats() const override { return {}; }
+};
+
+TEST(SharedStreams, RegisteredWhileAnotherIsAnswered_GetsItsAnswer) {
+  boost::asio::io_context io;
+  SharingBus bus;
+  ManualTimerService time;
+  HastyDialer hasty;
+  MultiplexedDialer sut(io.get_executor(), bus, time, hasty);
+  const Uuid first = random_uuid();
+  const Uuid second = random_uuid();
+  std::vector<std::string> answered;
+  std::vector<std::shared_ptr<transport::Link>> lanes;
+  const auto open = [&](const std::string& instance) {
+    transport::StreamOptions options;
+    options.publisher = bus.publisher();
+    options.decoder = std::make_shared<transport::ConnectorFrameDecoder>();
+    options.id = bus.new_source();
+    options.initial_credit = {.requests = 10, .controls = 10};
+    options.routing.connector_uid = instance == "1" ? first : second;
+    messages::RegisterRequest request;
+    request.tenant_id = "acme";
+    request.connector_type = "echo";
+    request.instance_id = instance;
+    lanes.push_back(sut.open(std::move(options), transport::encode_connector_message(request)));
+  };
+  // The second one comes from within the work on the first one's answer, on the stream's own strand.
+  const auto watching =
+      bus.subscribe_inline({.name = "answers",
+                            .filter = Filter::type<messages::RegisterResponse>() &&
+                                      (Filter::connector_uid(first) || Filter::connector_uid(second))},
+                           [&](const EventRef& event) {
+                             answered.push_back(event->get_if<messages::RegisterResponse>()->connector_arn);
+                             if (answered.size() == 1) open("2");
+                           });
+  open("1");
+  io.run();
+  EXPECT_EQ(answered, (std::vector<std::string>{"matrix:acme:echo:1", "matrix:acme:echo:2"}));
+  for (const auto& lane : lanes)
+    lane->cancel(Error(errc::cancelled, "enough"));
+  sut.close(nullptr);
+  io.restart();
+  io.run();
+}
+
 }  // namespace
 }  // namespace sharingbus::test
