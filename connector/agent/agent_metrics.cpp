@@ -7,18 +7,15 @@
 
 #include "connector/agent/agent_pool_events.hpp"
 #include "connector/agent/agent_server_events.hpp"
+#include "connector/agent/internal/prometheus_text.hpp"
+#include "connector/internal/error_reason.hpp"
 
 namespace sharingbus::connector {
 namespace {
 
+using internal::reason_of;
 using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
 using Counters = std::map<std::string, std::uint64_t>;
-
-std::string reason_of(const Error& error) {
-  if (!error || error.is(errc::stream_closed)) return "none";
-  if (error.code.category() != error_category()) return "other";
-  return std::string(to_string(static_cast<errc>(error.code.value())));
-}
 
 /// Writes metrics of one prefix as Prometheus text.
 class Text {
@@ -27,8 +24,7 @@ class Text {
 
   void begin(std::string_view name, std::string_view type, std::string_view help) {
     name_ = std::string(prefix_).append("_").append(name);
-    out_.append("# HELP ").append(name_).append(" ").append(help).append("\n# TYPE ");
-    out_.append(name_).append(" ").append(type).append("\n");
+    internal::append_header(out_, name_, type, help);
   }
   void sample(const Labels& labels, const std::string& value) {
     out_.append(name_);
@@ -36,10 +32,7 @@ class Text {
     for (const auto& [label, content] : labels) {
       out_.push_back(std::exchange(separator, ','));
       out_.append(label).append("=\"");
-      for (const char c : content) {
-        if (c == '\\' || c == '"') out_.push_back('\\');
-        out_.append(c == '\n' ? std::string_view("\\n") : std::string_view(&c, 1));
-      }
+      internal::append_escaped(out_, content, true);
       out_.push_back('"');
     }
     if (!labels.empty()) out_.push_back('}');

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "connector/agent/internal/prometheus_text.hpp"
+
 namespace sharingbus::connector {
 namespace {
 
@@ -29,20 +31,6 @@ std::string clean_name(std::string_view name, bool colons) {
   return clean.empty() ? "_" : clean;
 }
 
-void append_escaped(std::string& out, std::string_view text, bool quotes) {
-  for (const char c : text) {
-    if (c == '\\') {
-      out.append("\\\\");
-    } else if (c == '\n') {
-      out.append("\\n");
-    } else if (quotes && c == '"') {
-      out.append("\\\"");
-    } else {
-      out.push_back(c);
-    }
-  }
-}
-
 std::string number(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
@@ -57,7 +45,7 @@ std::string label_text(const std::map<std::string, std::string>& labels, std::st
   for (const auto& [name, value] : labels) {
     if (text.size() > 1) text.push_back(',');
     text.append(name).append("=\"");
-    append_escaped(text, value, true);
+    internal::append_escaped(text, value, true);
     text.push_back('"');
   }
   if (!le.empty()) {
@@ -165,12 +153,7 @@ std::string MetricsCollector::export_prometheus() const {
   for (const auto& [key, series] : series_) {
     const auto& [kind, name, agent, labels] = key;
     if (name != last) {
-      if (!series.help.empty()) {
-        out.append("# HELP ").append(name).append(" ");
-        append_escaped(out, series.help, false);
-        out.push_back('\n');
-      }
-      out.append("# TYPE ").append(name).append(" ").append(kTypes[static_cast<std::size_t>(kind)]).append("\n");
+      internal::append_header(out, name, kTypes[static_cast<std::size_t>(kind)], series.help);
       last = name;
     }
     const auto line = [&out, &name = name](std::string_view suffix, const std::string& with, const std::string& value) {

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "connector/agent/internal/prometheus_text.hpp"
+
 namespace sharingbus::connector {
 namespace {
 
@@ -14,18 +16,15 @@ std::string six_decimals(double value) {
   return {text.data(), static_cast<std::size_t>(std::max(length, 0))};
 }
 
-void append(std::string& out, std::string_view prefix, std::string_view name, std::string_view type,
-            std::string_view help) {
-  out.append("# HELP ").append(prefix).append("_").append(name).append(" ").append(help).append("\n# TYPE ");
-  out.append(prefix).append("_").append(name).append(" ").append(type).append("\n");
+std::string name_of(std::string_view prefix, std::string_view name) {
+  return std::string(prefix).append("_").append(name);
 }
 
 template <class Number>
-void append_value(std::string& out, std::string_view prefix, std::string_view name, std::string_view type,
-                  std::string_view help, const std::atomic<Number>& value) {
-  append(out, prefix, name, type, help);
-  out.append(prefix).append("_").append(name).append(" ");
-  out.append(std::to_string(value.load(std::memory_order_relaxed))).append("\n");
+void append_value(std::string& out, const std::string& name, std::string_view type, std::string_view help,
+                  const std::atomic<Number>& value) {
+  internal::append_header(out, name, type, help);
+  out.append(name).append(" ").append(std::to_string(value.load(std::memory_order_relaxed))).append("\n");
 }
 
 }  // namespace
@@ -78,14 +77,15 @@ void DurationHistogram::append_prometheus(std::string_view name, std::string& ou
 std::string ProtocolMetrics::to_prometheus(std::string_view prefix) const {
   std::string out;
   const auto counter = [&](std::string_view name, std::string_view help, const std::atomic<std::uint64_t>& value) {
-    append_value(out, prefix, name, "counter", help, value);
+    append_value(out, name_of(prefix, name), "counter", help, value);
   };
   const auto gauge = [&](std::string_view name, std::string_view help, const std::atomic<std::int64_t>& value) {
-    append_value(out, prefix, name, "gauge", help, value);
+    append_value(out, name_of(prefix, name), "gauge", help, value);
   };
   const auto histogram = [&](std::string_view name, std::string_view help, const DurationHistogram& value) {
-    append(out, prefix, name, "histogram", help);
-    value.append_prometheus(std::string(prefix) + "_" + std::string(name), out);
+    const std::string full = name_of(prefix, name);
+    internal::append_header(out, full, "histogram", help);
+    value.append_prometheus(full, out);
   };
   counter("requests_total", "Calls of any kind.", requests);
   counter("responses_total", "Calls that agents answered.", responses);

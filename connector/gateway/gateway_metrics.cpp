@@ -3,17 +3,11 @@
 #include <mutex>
 
 #include "connector/gateway/gateway_events.hpp"
+#include "connector/internal/error_reason.hpp"
 
 namespace sharingbus::connector {
-namespace {
 
-std::string reason_of(const Error& error) {
-  if (!error || error.is(errc::stream_closed)) return "none";
-  if (error.code.category() != error_category()) return "other";
-  return std::string(to_string(static_cast<errc>(error.code.value())));
-}
-
-}  // namespace
+using internal::reason_of;
 
 class GatewayMetricsObserver::Table {
  public:
