@@ -15,7 +15,7 @@
 #include "bench/registration_cost/child.hpp"
 #include "bench/registration_cost/figures.hpp"
 #include "bench/registration_cost/roles.hpp"
-#include "bench/registration_cost/threads.hpp"
+#include "bench/threads.hpp"
 #include "bus/async_timer_service.hpp"
 #include "connector/registration/events.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
@@ -35,7 +35,7 @@ using Seconds = std::chrono::duration<double>;
 constexpr std::size_t kOnOneSocket = 512;
 
 std::unique_ptr<transport::Dialer> make_dialer(const std::string& transport, const transport::Endpoint& to,
-                                               Threads& threads, TimerService& timers) {
+                                               bench::Threads& threads, TimerService& timers) {
   if (transport == "grpc") return std::make_unique<transport::GrpcDialer>(to, transport::GrpcDialerOptions{}, timers);
   transport::WebSocketDialerOptions options;
   options.protocol = transport::make_phoenix_protocol();
@@ -101,7 +101,7 @@ int registrations(const Arguments& arguments) {
   options.host = transport::to_string(to);
   options.reconnect_delay = std::chrono::milliseconds(std::strtol(arguments.at(5).c_str(), nullptr, 10));
 
-  Threads threads;
+  bench::Threads threads;
   SharingBus bus(BusOptions{.log = nullptr});
   AsyncTimerService timers(threads.executor());
   const auto dialer = make_dialer(transport, to, threads, timers);
@@ -150,7 +150,7 @@ int registrations(const Arguments& arguments) {
 int links(const Arguments& arguments) {
   const transport::Endpoint to = endpoint_of(arguments.at(2));
   const std::size_t count = std::strtoul(arguments.at(3).c_str(), nullptr, 10);
-  Threads threads;
+  bench::Threads threads;
   SharingBus bus(BusOptions{.log = nullptr});
   AsyncTimerService timers(threads.executor());
   const auto dialer = make_dialer(arguments.at(1), to, threads, timers);

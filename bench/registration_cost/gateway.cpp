@@ -15,7 +15,7 @@
 
 #include "bench/registration_cost/child.hpp"
 #include "bench/registration_cost/roles.hpp"
-#include "bench/registration_cost/threads.hpp"
+#include "bench/threads.hpp"
 #include "bus/async_timer_service.hpp"
 #include "transport/grpc/grpc_listener.hpp"
 #include "transport/websocket/phoenix_protocol.hpp"
@@ -120,8 +120,8 @@ class Streams {
   Subscription subscription_;
 };
 
-std::unique_ptr<transport::Listener> make_listener(const std::string& transport, Threads& threads, TimerService& timers,
-                                                   transport::ListenerOptions base) {
+std::unique_ptr<transport::Listener> make_listener(const std::string& transport, bench::Threads& threads,
+                                                   TimerService& timers, transport::ListenerOptions base) {
   if (transport == "grpc") {
     transport::GrpcListenerOptions options;
     options.base = std::move(base);
@@ -161,7 +161,7 @@ void storm(connector::Gateway& gateway, Streams& many, milliseconds before) {
 }  // namespace
 
 int gateway(const Arguments& arguments) {
-  Threads threads;
+  bench::Threads threads;
   SharingBus bus(BusOptions{.log = nullptr});
   AsyncTimerService timers(threads.executor());
   connector::GatewayOptions options;

@@ -6,17 +6,15 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/bind_executor.hpp>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 
 #include "bench/round_trips/round_trips.hpp"
+#include "bench/threads.hpp"
 #include "bus/async_timer_service.hpp"
 #include "connector/connector.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
@@ -36,26 +34,6 @@ using namespace sharingbus;
   std::fprintf(stderr, "round_trips: gateway: %s\n", why.c_str());
   std::abort();
 }
-
-/// An executor of two threads.
-class Threads {
- public:
-  Threads() {
-    for (std::size_t i = 0; i < 2; ++i)
-      threads_.emplace_back([this] { context_.run(); });
-  }
-  ~Threads() {
-    work_.reset();
-    for (auto& thread : threads_)
-      thread.join();
-  }
-  [[nodiscard]] asio::any_io_executor executor() { return context_.get_executor(); }
-
- private:
-  asio::io_context context_;
-  asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
-  std::vector<std::thread> threads_;
-};
 
 /// Keeps `concurrency` requests under way. On a strand.
 class Asker : public std::enable_shared_from_this<Asker> {
@@ -144,7 +122,7 @@ class Echo final : public connector::Connector {
 
 template <class MakeListener, class MakeDialer>
 Sample through_gateway(const Load& load, const MakeListener& make_listener, const MakeDialer& make_dialer) {
-  Threads threads;
+  bench::Threads threads;
   SharingBus bus;
   AsyncTimerService timers(threads.executor());
   connector::Gateway gateway(threads.executor(), bus, timers);

@@ -8,7 +8,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
-namespace registration_cost {
+namespace bench {
 
 /// An executor of two threads.
 class Threads {
@@ -32,4 +32,4 @@ class Threads {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace registration_cost
+}  // namespace bench
