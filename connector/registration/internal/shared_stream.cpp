@@ -173,27 +173,26 @@ void SharedStream::received(const Received& item) {
   shut(why, {});
 }
 
+/// Of a copy, as whoever hears of it may end its lane.
+template <class Fn>
+void SharedStream::each_lane(Fn fn) const {
+  const auto all = lanes_;
+  for (const auto& [arn, lane] : all)
+    fn(*lane);
+}
+
 void SharedStream::event(const BusEvent& event) {
   if (const auto* closed = event.get_if<transport::StreamClosed>()) return shut(closed->error, closed->retry_after);
-  const auto all = lanes_;
   if (const auto* opened = event.get_if<transport::StreamOpened>()) {
     opened_ = true;
     peer_ = opened->peer;
-    for (const auto& [arn, lane] : all)
-      lane->opened(peer_, 0);
-    return;
+    return each_lane([this](LaneLink& lane) { lane.opened(peer_, 0); });
   }
-  if (event.is<transport::StreamWritable>()) {
-    for (const auto& [arn, lane] : all)
-      lane->writable();
-    return;
-  }
+  if (event.is<transport::StreamWritable>()) return each_lane([](LaneLink& lane) { lane.writable(); });
   if (event.is<transport::StreamGoingAway>()) {
     going_away_ = true;
     leave();
-    for (const auto& [arn, lane] : all)
-      lane->going_away();
-    return;
+    return each_lane([](LaneLink& lane) { lane.going_away(); });
   }
   ++(transport::frame_class_of(event) == transport::FrameClass::request ? owed_.requests : owed_.controls);
   route(event);
@@ -268,11 +267,10 @@ void SharedStream::heartbeat(const messages::HeartbeatResponse& response, const 
     return;
   }
   if (response.should_reconnect) leave();
-  const auto all = lanes_;
-  for (const auto& [arn, lane] : all) {
-    if (response.should_reconnect) lane->set_leaving();
-    static_cast<void>(deliver(*lane, event));
-  }
+  each_lane([&](LaneLink& lane) {
+    if (response.should_reconnect) lane.set_leaving();
+    static_cast<void>(deliver(lane, event));
+  });
 }
 
 void SharedStream::leave() {

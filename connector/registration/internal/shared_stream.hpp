@@ -55,6 +55,8 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
 
  private:
   void received(const Received& item);
+  template <class Fn>
+  void each_lane(Fn fn) const;
   void event(const BusEvent& event);
   void shut(const Error& why, Duration retry_after);
   void route(const BusEvent& event);
