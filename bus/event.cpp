@@ -53,10 +53,8 @@ void detail::free_event(void* memory) noexcept {
 
 void BusEvent::destroy() const noexcept {
   auto* self = const_cast<BusEvent*>(this);
-  const bool trivial =
-      type_->destroy == nullptr && !routing_.connector_id && !routing_.native_session_id && !routing_.address;
-  if (!trivial) {
-    if (payload_ != nullptr && type_->destroy != nullptr) type_->destroy(payload_);
+  if (type_->destroy != nullptr || routing_.holds_text()) {
+    if (complete_ && type_->destroy != nullptr) type_->destroy(const_cast<void*>(payload()));
     self->~BusEvent();
   }
   internal::pool_free(self);

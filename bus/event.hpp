@@ -47,12 +47,15 @@ enum class EventOrigin : std::uint8_t { runtime, transport, connector, gateway, 
 struct Routing {
   std::optional<Uuid> scroll_id;
   std::optional<Uuid> connector_uid;
+  EventKind kind = EventKind::custom;
   OptionalText connector_id;
   OptionalText native_session_id;
   /// `tenant.type.instance`
   OptionalText address;
-  EventKind kind = EventKind::custom;
 
+  [[nodiscard]] bool holds_text() const noexcept {
+    return OptionalText::any_of(connector_id, native_session_id, address);
+  }
   bool operator==(const Routing&) const = default;
 };
 
@@ -129,7 +132,7 @@ class BusEvent {
   /// The payload, or null when it is of another type.
   template <class T>
   [[nodiscard]] const T* get_if() const noexcept {
-    return is<T>() ? static_cast<const T*>(payload_) : nullptr;
+    return is<T>() ? static_cast<const T*>(payload()) : nullptr;
   }
 
  private:
@@ -153,17 +156,22 @@ class BusEvent {
     }
   }
   void destroy() const noexcept;
+  /// Right behind the header, whatever its type.
+  [[nodiscard]] const void* payload() const noexcept { return this + 1; }
 
   mutable std::atomic<std::uint32_t> references_{1};
   EventOrigin origin_;
+  /// The payload is built.
+  bool complete_ = false;
   const EventType* type_;
-  void* payload_ = nullptr;
   std::uint64_t sequence_ = 0;
   TimePoint published_at_{};
   std::size_t size_bytes_ = 0;
   std::uint64_t source_;
   Routing routing_;
 };
+// With what the pool puts in front of it, a header is two cache lines, of which routing is the second.
+static_assert(sizeof(Routing) == 64 && sizeof(BusEvent) == 112);
 
 /// A shared, read-only reference to a published event: 8 bytes, one atomic count. Copy it to keep the event alive
 /// beyond the callback that lent it.
@@ -209,35 +217,36 @@ class EventDraft {
   const BusEvent& operator*() const noexcept { return *event_; }
   const BusEvent* operator->() const noexcept { return event_; }
   [[nodiscard]] Routing& routing() noexcept { return event_->routing_; }
+  /// Leaves the draft empty; the event is the caller's to hand on.
+  [[nodiscard]] BusEvent* give_up() noexcept { return std::exchange(event_, nullptr); }
 
   /// See `make_event`.
   template <class T>
   [[nodiscard]] static EventDraft make(T&& payload, Routing&& routing, EventOrigin origin, std::uint64_t source,
                                        std::size_t extra_bytes) {
     static_assert(!std::is_reference_v<T>, "hand the payload over");
-    void* memory = detail::allocate_event(kPayloadOffset<T> + sizeof(T));
+    void* memory = detail::allocate_event(sizeof(BusEvent) + sizeof(T));
     return finish<T>(::new (memory) BusEvent(kEventType<T>, std::move(routing), origin, source), extra_bytes,
                      std::move(payload));
   }
   /// See `emplace_event`.
   template <class T, class... Args>
   [[nodiscard]] static EventDraft emplace(EventOrigin origin, Args&&... args) {
-    void* memory = detail::allocate_event(kPayloadOffset<T> + sizeof(T));
+    void* memory = detail::allocate_event(sizeof(BusEvent) + sizeof(T));
     return finish<T>(::new (memory) BusEvent(kEventType<T>, origin), 0, std::forward<Args>(args)...);
   }
 
  private:
-  template <class T>
-  static constexpr std::size_t kPayloadOffset = (sizeof(BusEvent) + alignof(T) - 1) / alignof(T) * alignof(T);
-
   /// Builds the payload behind the header: they are one allocation.
   template <class T, class... Args>
   [[nodiscard]] static EventDraft finish(BusEvent* event, std::size_t extra_bytes, Args&&... args) {
     static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "over-aligned payloads are not supported");
+    static_assert(sizeof(BusEvent) % __STDCPP_DEFAULT_NEW_ALIGNMENT__ == 0);
     static_assert(std::is_nothrow_move_constructible_v<T>, "an event payload must be nothrow move constructible");
     EventDraft draft(event);
-    event->payload_ = ::new (reinterpret_cast<std::byte*>(event) + kPayloadOffset<T>) T{std::forward<Args>(args)...};
-    event->size_bytes_ = kPayloadOffset<T> + sizeof(T) + extra_bytes;
+    ::new (const_cast<void*>(event->payload())) T{std::forward<Args>(args)...};
+    event->complete_ = true;
+    event->size_bytes_ = sizeof(BusEvent) + sizeof(T) + extra_bytes;
     return draft;
   }
 

@@ -53,6 +53,12 @@ class OptionalText {
     return std::string(text_ != nullptr ? **this : otherwise);
   }
 
+  /// Whether any of them has a value; without a branch for each.
+  template <class... Texts>
+  [[nodiscard]] static bool any_of(const Texts&... texts) noexcept {
+    return (reinterpret_cast<std::uintptr_t>(texts.text_) | ...) != 0;
+  }
+
   friend bool operator==(const OptionalText& left, const OptionalText& right) noexcept {
     if (left.text_ == right.text_) return true;
     return left.text_ != nullptr && right.text_ != nullptr && *left == *right;

@@ -34,8 +34,11 @@ void DispatchJob::operator()() const {
   core_->run_job();
 }
 
-PublishResult Publisher::publish(EventDraft event) const noexcept {
-  return core_ != nullptr ? core_->publish(event, BusCore::Mode::publish) : PublishResult{};
+PublishResult detail::publish(BusCore* core, BusEvent* event) noexcept {
+  if (core != nullptr && event != nullptr) [[likely]]
+    return core->publish(*event);
+  if (event != nullptr) EventAccess::release(*event);
+  return {};
 }
 
 PublishResult Publisher::try_publish(EventDraft&& event) const noexcept {
@@ -56,10 +59,6 @@ SharingBus::SharingBus(BusOptions options) {
 
 SharingBus::~SharingBus() {
   core_->close();
-}
-
-PublishResult SharingBus::publish(EventDraft event) noexcept {
-  return core_->publish(event, BusCore::Mode::publish);
 }
 
 PublishResult SharingBus::try_publish(EventDraft&& event) noexcept {

@@ -148,6 +148,13 @@ struct PublishBatchResult {
   std::uint64_t last_sequence = 0;
 };
 
+namespace detail {
+
+/// Takes the event over, also when it is refused. Either may be null.
+PublishResult publish(internal::BusCore* core, BusEvent* event) noexcept;
+
+}  // namespace detail
+
 /// A cheap handle to publish with: copy it, keep it, give one to every adapter. Any thread. May outlive the bus:
 /// publishing is refused then.
 class Publisher {
@@ -156,7 +163,7 @@ class Publisher {
   explicit Publisher(std::shared_ptr<internal::BusCore> core) noexcept : core_(std::move(core)) {}
 
   /// Neither fails because nobody listens nor waits for a subscriber. `refused_closed` without a bus.
-  PublishResult publish(EventDraft event) const noexcept;
+  PublishResult publish(EventDraft event) const noexcept { return detail::publish(core_.get(), event.give_up()); }
   /// Like `publish` where there is room or the publisher may dispatch; else `refused_full`, where `publish` would wait
   /// or let the oldest event give way, or a backpressure subscription would lose the event. A refused draft is left
   /// as it was.
@@ -190,7 +197,7 @@ class SharingBus {
   SharingBus& operator=(const SharingBus&) = delete;
 
   /// Never fails because nobody listens, never waits for a subscriber. What happens at a full ingress: bus/README.md.
-  PublishResult publish(EventDraft event) noexcept;
+  PublishResult publish(EventDraft event) noexcept { return detail::publish(core_.get(), event.give_up()); }
   PublishResult try_publish(EventDraft&& event) noexcept;
   PublishBatchResult publish_batch(std::span<EventDraft> events) noexcept;
   template <class T>

@@ -30,7 +30,7 @@ BusCore::BusCore(BusOptions options)
     : options_(std::move(options)),
       clock_(options_.clock != nullptr ? *options_.clock : system_clock_),
       ingress_(options_.ingress_capacity, options_.ingress_capacity_bytes),
-      fanout_(options_) {}
+      fanout_(options_, clock_) {}
 
 BusCore::~BusCore() {
   for (BusEvent* event : evicted_)
@@ -74,7 +74,10 @@ bool BusCore::pending_work() const noexcept {
 }
 
 void BusCore::notify_other_dispatcher() noexcept {
-  if (options_.engine == Engine::combining) return drive();
+  if (options_.engine == Engine::combining) {
+    const JobTail tail(JobTail::After::publish);
+    return drive();
+  }
   if (options_.engine == Engine::thread && resting_.load(std::memory_order_seq_cst)) wake_runner();
 }
 
@@ -104,7 +107,7 @@ void BusCore::schedule_job() noexcept {
 void BusCore::run_job() noexcept {
   static constexpr int kTurnsOfJob = 4;
   // What it takes runs when all is said below about the next job: callbacks may take their time.
-  const JobTail tail;
+  const JobTail tail(JobTail::After::job);
   std::size_t count = 0;
   if (try_lock()) {
     {
@@ -237,7 +240,7 @@ std::size_t BusCore::run_turn(std::size_t limit) noexcept {
   std::array<BusEvent*, Fanout::kTurn> batch;
   const std::size_t count = ingress_.pop_many(std::span(batch).first(std::min(limit, batch.size())));
   if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
-  fanout_.begin_turn(clock_.now());
+  fanout_.begin_turn();
   std::size_t from = 0;
   while (from < count) {
     settle_side_until(batch[from]->sequence() - 1);

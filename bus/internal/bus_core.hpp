@@ -15,6 +15,7 @@
 #include "bus/base/clock.hpp"
 #include "bus/detail/pending_publish.hpp"
 #include "bus/internal/credit.hpp"
+#include "bus/internal/event_access.hpp"
 #include "bus/internal/fanout.hpp"
 #include "bus/internal/ingress.hpp"
 #include "bus/internal/parker.hpp"
@@ -31,7 +32,9 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   ~BusCore();
 
   enum class Mode : std::uint8_t { publish, try_publish };
-  /// A refused draft is left as it was.
+  /// Takes the event over, also when it is refused.
+  PublishResult publish(BusEvent& event) noexcept;
+  /// With `try_publish` a refused draft is left as it was.
   PublishResult publish(EventDraft& draft, Mode mode) noexcept;
   PublishBatchResult publish_batch(std::span<EventDraft> drafts) noexcept;
   void publish_when_room(std::shared_ptr<detail::PendingPublish> pending);
@@ -152,6 +155,21 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   SubscriptionId last_id_ = 0;
   bool registry_closed_ = false;
 };
+
+inline PublishResult BusCore::publish(BusEvent& event) noexcept {
+  if (const std::uint64_t sequence = ingress_.push_at_once(&event)) [[likely]] {
+    notify_dispatcher();
+    return {PublishStatus::accepted, sequence};
+  }
+  EventDraft draft = EventAccess::draft_of(&event);
+  return publish_where_room(draft, Mode::publish);
+}
+
+inline PublishResult BusCore::publish(EventDraft& draft, Mode mode) noexcept {
+  if (!draft) return {};
+  if (mode == Mode::publish) return publish(*EventAccess::take(draft));
+  return publish_where_room(draft, mode);
+}
 
 /// For the functions behind the asynchronous forms.
 struct CoreAccess {

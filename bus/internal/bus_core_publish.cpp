@@ -10,18 +10,6 @@
 
 namespace sharingbus::internal {
 
-PublishResult BusCore::publish(EventDraft& draft, Mode mode) noexcept {
-  if (!draft) return {};
-  if (mode == Mode::publish) {
-    if (const std::uint64_t sequence = ingress_.push_at_once(EventAccess::peek(draft))) [[likely]] {
-      EventAccess::take(draft);
-      notify_dispatcher();
-      return {PublishStatus::accepted, sequence};
-    }
-  }
-  return publish_where_room(draft, mode);
-}
-
 /// Makes room, unless the mode forbids it.
 PublishResult BusCore::publish_where_room(EventDraft& draft, Mode mode) noexcept {
   BusEvent* const event = EventAccess::peek(draft);
@@ -132,7 +120,7 @@ void BusCore::evict_oldest(std::size_t bytes) noexcept {
   if (dispatching_here() || !try_lock()) return;
   {
     const DispatchScope scope(*this);
-    fanout_.begin_turn(clock_.now());
+    fanout_.begin_turn();
     settle_side_until(ingress_.head());
     finish_turn();
   }

@@ -9,7 +9,8 @@ namespace sharingbus {
 
 /// What the dispatcher and the queues may do with an event that nobody else may: they count references in bulk.
 struct EventAccess {
-  static BusEvent* take(EventDraft& draft) noexcept { return std::exchange(draft.event_, nullptr); }
+  static BusEvent* take(EventDraft& draft) noexcept { return draft.give_up(); }
+  static EventDraft draft_of(BusEvent* event) noexcept { return EventDraft(event); }
   static BusEvent* peek(const EventDraft& draft) noexcept { return draft.event_; }
   static void set_sequence(BusEvent& event, std::uint64_t sequence) noexcept { event.sequence_ = sequence; }
   static void set_published_at(BusEvent& event, TimePoint at) noexcept { event.published_at_ = at; }

@@ -39,8 +39,9 @@ class EventBlock {
         holders_.fetch_sub(holders, std::memory_order_acq_rel) != holders) {
       return;
     }
-    for (std::uint32_t i = 0; i < size_; ++i)
-      events()[i].~EventRef();
+    const EventRef* const end = events() + size_;
+    for (const EventRef* event = events(); event != end; ++event)
+      EventAccess::release(**event);
     auto* self = const_cast<EventBlock*>(this);
     self->~EventBlock();
     pool_free(self);

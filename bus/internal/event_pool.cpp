@@ -1,59 +1,20 @@
 #include "bus/internal/event_pool.hpp"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
-#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SHARINGBUS_POOL_OFF
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SHARINGBUS_POOL_OFF
-#endif
-
 namespace sharingbus::internal {
+
+constinit thread_local EventPool::Shard* EventPool::t_shard = nullptr;
+
 namespace {
 
-/// Of chunk sizes; what the heap aligns to.
-constexpr std::size_t kGranule = 16;
-constexpr std::size_t kClasses = 128;
-#if defined(SHARINGBUS_POOL_OFF)
-constexpr std::size_t kPooledMax = 0;
-#else
-constexpr std::size_t kPooledMax = kClasses - 1;
-#endif
-
-struct Shard;
-
-/// What stands before the caller's memory; `next` is his as long as he has it.
-struct Chunk {
-  Shard* owner;
-  std::size_t size_class;
-  Chunk* next;
-
-  static constexpr std::size_t kHeader = 16;
-  void* memory() noexcept { return reinterpret_cast<std::byte*>(this) + kHeader; }
-  static Chunk* of(void* memory) noexcept {
-    return reinterpret_cast<Chunk*>(static_cast<std::byte*>(memory) - kHeader);
-  }
-};
-static_assert(offsetof(Chunk, next) == Chunk::kHeader);
-
-/// One thread's free lists. Outlives its thread, because its chunks do; the next new thread takes it over.
-struct Shard {
-  std::array<Chunk*, kClasses> free{};
-  std::array<std::uint32_t, kClasses> slab_size{};
-  /// What other threads gave back.
-  alignas(64) std::atomic<Chunk*> returned{nullptr};
-};
+using Chunk = EventPool::Chunk;
+using Shard = EventPool::Shard;
 
 class ShardRegistry {
  public:
@@ -106,7 +67,6 @@ struct ReturnChain {
   }
 };
 
-constinit thread_local Shard* t_shard = nullptr;
 constinit thread_local bool t_over = false;
 constinit thread_local ReturnChain t_returning{};
 
@@ -115,7 +75,7 @@ struct Lease {
   ~Lease() {
     t_returning.flush();
     t_over = true;
-    if (Shard* shard = std::exchange(t_shard, nullptr)) ShardRegistry::instance().give_back(shard);
+    if (Shard* shard = std::exchange(EventPool::t_shard, nullptr)) ShardRegistry::instance().give_back(shard);
   }
   void touch() noexcept {}
 };
@@ -124,7 +84,7 @@ thread_local Lease t_lease;
 bool lease_shard() {
   if (t_over) return false;
   t_lease.touch();
-  t_shard = ShardRegistry::instance().lease();
+  EventPool::t_shard = ShardRegistry::instance().lease();
   return true;
 }
 
@@ -138,16 +98,17 @@ void refill(Shard& shard, std::size_t size_class) {
   if (shard.free[size_class] != nullptr) return;
   std::uint32_t& count = shard.slab_size[size_class];
   count = std::clamp<std::uint32_t>(count * 2, 4, 64);
-  const std::size_t bytes = size_class * kGranule;
-  auto* slab = static_cast<std::byte*>(::operator new(bytes* count));
+  const std::size_t bytes = size_class * EventPool::kGranule;
+  auto* slab = static_cast<std::byte*>(::operator new(bytes* count, std::align_val_t(EventPool::kCacheLine)));
   for (std::uint32_t i = count; i-- > 0;) {
     chunk = ::new (slab + i * bytes) Chunk{&shard, size_class, shard.free[size_class]};
     shard.free[size_class] = chunk;
   }
 }
 
-/// A chunk that is not in the thread's free list.
-[[gnu::noinline]] Chunk* other_chunk(std::size_t bytes, std::size_t size_class) {
+}  // namespace
+
+[[gnu::noinline]] Chunk* EventPool::other_chunk(std::size_t bytes, std::size_t size_class) {
   if (size_class > kPooledMax || (t_shard == nullptr && !lease_shard())) {
     auto* chunk = static_cast<Chunk*>(::operator new(std::max(bytes + Chunk::kHeader, sizeof(Chunk))));
     chunk->owner = nullptr;
@@ -158,37 +119,11 @@ void refill(Shard& shard, std::size_t size_class) {
   return std::exchange(free, free->next);
 }
 
-/// A chunk that is not this thread's.
-[[gnu::noinline]] void free_other(Chunk* chunk) noexcept {
+[[gnu::noinline]] void EventPool::free_other(Chunk* chunk) noexcept {
   if (chunk->owner == nullptr) return ::operator delete(chunk);
   if (t_returning.first == nullptr && !t_over) t_lease.touch();
   t_returning.add(chunk);
   if (t_over) t_returning.flush();
-}
-
-}  // namespace
-
-void* pool_allocate(std::size_t bytes) {
-  const std::size_t size_class =
-      (std::max<std::size_t>(bytes, sizeof(void*)) + Chunk::kHeader + kGranule - 1) / kGranule;
-  if (size_class <= kPooledMax && t_shard != nullptr) [[likely]] {
-    Chunk*& free = t_shard->free[size_class];
-    if (free != nullptr) [[likely]] {
-      Chunk* const chunk = std::exchange(free, free->next);
-      // For the next one: what was freed last is not always in the nearest cache.
-      __builtin_prefetch(free, 1);
-      return chunk->memory();
-    }
-  }
-  return other_chunk(bytes, size_class)->memory();
-}
-
-void pool_free(void* memory) noexcept {
-  Chunk* const chunk = Chunk::of(memory);
-  Shard* const owner = chunk->owner;
-  if (owner != t_shard || owner == nullptr) [[unlikely]]
-    return free_other(chunk);
-  chunk->next = std::exchange(owner->free[chunk->size_class], chunk);
 }
 
 }  // namespace sharingbus::internal

@@ -18,13 +18,23 @@ constexpr std::size_t kAhead = 6;
 
 }  // namespace
 
-Fanout::Fanout(const BusOptions& options) : options_(options), history_(options.history_events, options.history_bytes) {
+Fanout::Fanout(const BusOptions& options, const Clock& clock)
+    : options_(options), clock_(clock), history_(options.history_events, options.history_bytes) {
   matches_.reserve(kTurn);
 }
 
 void Fanout::run_stages(std::span<BusEvent* const> events) noexcept {
-  // Event by event: a stage may count on those before it having seen this one and none after it.
   const std::span stages(options_.stages);
+  if (stages.size() == 1) {
+    try {
+      if (const std::size_t failed = stages[0]->on_turn(StagedTurn(events)); failed != 0)
+        bump(counters_.stage_failures, failed);
+    } catch (...) {
+      bump(counters_.stage_failures);
+    }
+    return;
+  }
+  // Event by event: a stage may count on those before it having seen this one and none after it.
   for (BusEvent* event : events) {
     StagedEvent staged(*event);
     for (const auto& stage : stages) {
@@ -39,8 +49,9 @@ void Fanout::run_stages(std::span<BusEvent* const> events) noexcept {
 
 void Fanout::prepare(std::span<BusEvent* const> events) noexcept {
   if (options_.timestamps) {
+    const TimePoint at = now();
     for (BusEvent* event : events)
-      EventAccess::set_published_at(*event, now_);
+      EventAccess::set_published_at(*event, at);
   }
   if (!options_.stages.empty()) run_stages(events);
 }
@@ -155,8 +166,11 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
     }
   }
   if (index_.empty()) {
-    for (BusEvent* event : events)
-      settle(*event, shared_references);
+    // One is what an event has from the start.
+    if (shared_references != 1 || history_.enabled()) {
+      for (BusEvent* event : events)
+        settle(*event, shared_references);
+    }
   } else if (index_.large()) {
     deliver_cold_matches(events, shared_references);
   } else {
@@ -247,7 +261,8 @@ void Fanout::book_loss(SubscriberState& state, const EventRef& event, bool in_ba
 }
 
 void Fanout::log_loss(SubscriberState& state, std::uint64_t count) {
-  state.drop_log().count(now_, options_.log, count, [&] { return "subscriber queue full name=" + state.name(); });
+  state.drop_log().count([this] { return now(); }, options_.log, count,
+                         [&] { return "subscriber queue full name=" + state.name(); });
 }
 
 void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcept {
@@ -267,7 +282,7 @@ void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcep
       make_event(DeadLetter{event, state.id(), state.name()}, Routing(lost.routing()), lost.origin(), lost.source());
   BusEvent* letter = EventAccess::take(draft);
   EventAccess::set_sequence(*letter, lost.sequence());
-  EventAccess::set_published_at(*letter, now_);
+  if (options_.timestamps) EventAccess::set_published_at(*letter, now());
   bump(counters_.dead_letters);
   // What a dead-letter subscription loses makes no further letter.
   losing_dead_letter_ = true;
@@ -281,7 +296,7 @@ void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcep
 }
 
 void Fanout::lose(BusEvent& event) noexcept {
-  if (options_.timestamps) EventAccess::set_published_at(event, now_);
+  if (options_.timestamps) EventAccess::set_published_at(event, now());
   BusEvent* const one = &event;
   run_stages(std::span(&one, 1));
   left_out_ = SlowMonitor::subject_of(event);
@@ -298,7 +313,8 @@ void Fanout::lose(BusEvent& event) noexcept {
   if (!index_.empty()) index_.for_each_match(event, lose_for);
   left_out_ = 0;
   bump(counters_.lost);
-  ingress_drop_log_.count(now_, options_.log, 1, [] { return std::string("ingress full, oldest event gave way"); });
+  ingress_drop_log_.count([this] { return now(); }, options_.log, 1,
+                          [] { return std::string("ingress full, oldest event gave way"); });
 }
 
 void Fanout::add(SubscriberState& state, std::uint64_t next_sequence) {
@@ -313,7 +329,7 @@ void Fanout::add(SubscriberState& state, std::uint64_t next_sequence) {
       index_.add(&state, state.filter());
     }
   }
-  if (state.slow_policy().enabled()) slow_.add(state, now_);
+  if (state.slow_policy().enabled()) slow_.add(state, now());
   table_.push_back(&state);
   if (state.ended()) remove(state);
 }
@@ -396,7 +412,7 @@ void Fanout::touch(SubscriberState& state) {
 
 void Fanout::finish_turn() noexcept {
   if (!slow_.empty()) {
-    slow_.look(now_, notices_, to_close_);
+    slow_.look(now(), notices_, to_close_);
     for (SubscriberState* state : to_close_) {
       state->end(CloseReason::too_slow);
       touch(*state);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,9 +26,9 @@ class Fanout {
   /// Events of one turn.
   static constexpr std::size_t kTurn = 128;
 
-  explicit Fanout(const BusOptions& options);
+  Fanout(const BusOptions& options, const Clock& clock);
 
-  void begin_turn(TimePoint now) noexcept { now_ = now; }
+  void begin_turn() noexcept { now_.reset(); }
   /// At most kTurn events, in order, between which nobody joins or leaves. Consumes one reference to each.
   void dispatch(std::span<BusEvent* const> events) noexcept;
   /// An event that gave way in the ingress, at its place. Consumes one reference.
@@ -83,8 +84,15 @@ class Fanout {
   void publish_inboxes() noexcept;
   [[nodiscard]] bool balanced() const noexcept;
 
+  /// One clock read a turn, and none when nothing needs it.
+  [[nodiscard]] TimePoint now() noexcept {
+    if (!now_) now_ = clock_.now();
+    return *now_;
+  }
+
   const BusOptions& options_;
-  TimePoint now_{};
+  const Clock& clock_;
+  std::optional<TimePoint> now_;
   std::vector<SubscriberState*> table_;
   /// Those that get every event, whole turns at a time; the others are in the index.
   std::vector<SubscriberState*> shared_;

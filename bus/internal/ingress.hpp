@@ -29,6 +29,7 @@ class Ingress {
 
   Ingress(std::size_t capacity, std::size_t capacity_bytes)
       : capacity_(capacity),
+        capacity_at_once_(capacity_bytes == 0 ? capacity : 0),
         capacity_bytes_(capacity_bytes),
         mask_(std::bit_ceil(capacity + kReserve) - 1),
         cells_(std::make_unique<Cell[]>(mask_ + 1)) {
@@ -60,15 +61,15 @@ class Ingress {
 
   /// What `push` does when there is room and nobody is in the way: nearly always. The sequence; 0: nothing happened.
   [[nodiscard]] std::uint64_t push_at_once(BusEvent* event) noexcept {
-    if (capacity_bytes_ != 0) return 0;
     std::uint64_t ticket = tail_.load(std::memory_order_relaxed);
     // As in `draw`. A closed tail, and one that has been popped already, are far ahead.
-    if (ticket - head_.load(std::memory_order_acquire) >= capacity_) return 0;
-    if (cells_[ticket & mask_].turn.load(std::memory_order_acquire) != ticket) return 0;
-    __builtin_prefetch(&cells_[(ticket + kAhead) & mask_], 1);
+    if (ticket - head_.load(std::memory_order_acquire) >= capacity_at_once_) return 0;
+    Cell& cell = cells_[ticket & mask_];
+    if (cell.turn.load(std::memory_order_acquire) != ticket) return 0;
+    __builtin_prefetch(&cell + kAhead, 1);
     const std::uint64_t next = ticket + 1;
     if (!tail_.compare_exchange_strong(ticket, next, std::memory_order_seq_cst, std::memory_order_relaxed)) return 0;
-    write(next - 1, event);
+    write(cell, next, event);
     return next;
   }
 
@@ -98,10 +99,13 @@ class Ingress {
     for (;;) {
       std::size_t count = 0;
       while (count < out.size()) {
-        const Cell& cell = cells[(head + count) & mask];
-        if (cell.turn.load(std::memory_order_acquire) != head + count + 1) break;
-        out[count] = cell.event.load(std::memory_order_relaxed);
-        ++count;
+        // As far as they stand in a row.
+        const Cell* cell = cells + ((head + count) & mask);
+        const std::size_t row = std::min<std::size_t>(out.size() - count, cells + mask + 1 - cell);
+        const std::size_t before = count;
+        for (; count < before + row && cell->turn.load(std::memory_order_acquire) == head + count + 1; ++count, ++cell)
+          out[count] = cell->event.load(std::memory_order_relaxed);
+        if (count < before + row) break;
       }
       if (count == 0) {
         const std::uint64_t now = head_.load(std::memory_order_relaxed);
@@ -112,8 +116,11 @@ class Ingress {
       // Another popper may have been faster; then what was read above is his.
       if (!head_.compare_exchange_strong(head, head + count, std::memory_order_seq_cst, std::memory_order_relaxed))
         continue;
-      for (std::size_t i = 0; i < count; ++i) {
-        cells[(head + i) & mask].turn.store(head + i + mask + 1, std::memory_order_release);
+      for (std::size_t i = 0; i < count;) {
+        Cell* cell = cells + ((head + i) & mask);
+        const std::size_t end = std::min<std::size_t>(count, i + (cells + mask + 1 - cell));
+        for (; i < end; ++i, ++cell)
+          cell->turn.store(head + i + mask + 1, std::memory_order_release);
       }
       if (capacity_bytes_ != 0) {
         for (std::size_t i = 0; i < count; ++i)
@@ -195,12 +202,12 @@ class Ingress {
     }
   }
 
-  void write(std::uint64_t ticket, BusEvent* event) noexcept {
-    Cell& cell = cells_[ticket & mask_];
-    EventAccess::set_sequence(*event, ticket + 1);
+  void write(std::uint64_t ticket, BusEvent* event) noexcept { write(cells_[ticket & mask_], ticket + 1, event); }
+  static void write(Cell& cell, std::uint64_t sequence, BusEvent* event) noexcept {
+    EventAccess::set_sequence(*event, sequence);
     cell.event.store(event, std::memory_order_relaxed);
     // Release pairs with the acquire in pop and ready: the event is complete before it is seen.
-    cell.turn.store(ticket + 1, std::memory_order_release);
+    cell.turn.store(sequence, std::memory_order_release);
   }
 
   /// One event always fits, however large.
@@ -216,6 +223,8 @@ class Ingress {
   }
 
   const std::size_t capacity_;
+  /// 0: events are to be weighed first.
+  const std::size_t capacity_at_once_;
   const std::size_t capacity_bytes_;
   const std::size_t mask_;
   const std::unique_ptr<Cell[]> cells_;

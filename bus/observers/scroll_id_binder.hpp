@@ -50,6 +50,8 @@ class ScrollIdBinder final : public Stage {
 
   [[nodiscard]] std::string_view name() const override { return "scroll_id_binder"; }
   void on_event(StagedEvent& event) override;
+  /// Fetches the bindings of a whole turn at once.
+  std::size_t on_turn(const StagedTurn& turn) override;
 
   struct Stats {
     std::uint64_t bindings = 0;
@@ -61,7 +63,7 @@ class ScrollIdBinder final : public Stage {
 
  private:
   class Table;
-  void bind(StagedEvent& event);
+  void follow_session(StagedEvent& event);
 
   const LogSink log_;
   const std::unique_ptr<Table> table_;

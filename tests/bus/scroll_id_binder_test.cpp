@@ -1,7 +1,9 @@
 #include "bus/observers/scroll_id_binder.hpp"
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -264,6 +266,68 @@ TEST(LateBindingStage, SessionRegisteredThatGaveWay_StillBinds) {
   const Received received = all.try_receive();
   ASSERT_NE(received.event(), nullptr);
   EXPECT_EQ((*received.event())->routing().scroll_id, uuid(1));
+}
+
+/// Leaves everything as it is: beside it, the binder gets event by event.
+class NoStage final : public Stage {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "none"; }
+  void on_event(StagedEvent& /*event*/) override {}
+};
+
+// A turn is looked up ahead of its events; what it binds and releases itself is to count from there on.
+TEST(LateBindingTurns, WholeTurns_AreBoundAsEventByEvent) {
+  for (const std::size_t max_bindings : {std::size_t{7}, std::size_t{1000}}) {
+    SCOPED_TRACE(max_bindings);
+    const auto make = [&](bool alone) {
+      ScrollIdBinderOptions binder;
+      binder.max_bindings = max_bindings;
+      binder.log = nullptr;
+      BusOptions options;
+      options.engine = Engine::manual;
+      options.stages = {std::make_shared<ScrollIdBinder>(std::move(binder))};
+      if (!alone) options.stages.push_back(std::make_shared<NoStage>());
+      return std::make_unique<SharingBus>(std::move(options));
+    };
+    const std::array<std::unique_ptr<SharingBus>, 2> buses{make(true), make(false)};
+    std::array<Subscription, 2> seen{buses[0]->subscribe(Filter::all(), 4096),
+                                     buses[1]->subscribe(Filter::all(), 4096)};
+    std::minstd_rand random(17);
+    const auto pick = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+    std::size_t stamped = 0;
+    for (int turn = 0; turn < 300; ++turn) {
+      for (std::uint32_t i = 1 + pick(128); i > 0; --i) {
+        const std::uint32_t action = pick(20);
+        // Of all lengths that are hashed and compared in ways of their own.
+        const std::string connector(pick(3) * 9, 'c');
+        const std::string session = std::string(pick(40), 's') + std::to_string(pick(3));
+        const std::string scroll = action == 0 ? "no uuid" : to_string(uuid(pick(250)));
+        for (const auto& bus : buses) {
+          if (action < 4) {
+            bus->publish(SessionRegistered{connector, session, scroll}, with_session(connector, session));
+          } else if (action == 4) {
+            bus->publish(SessionClosed{connector, session}, with_session(connector, session));
+          } else if (action == 5) {
+            bus->publish(note(1));
+          } else {
+            bus->publish(note(1, with_session(connector, session)));
+          }
+        }
+      }
+      for (const auto& bus : buses)
+        bus->poll(1000);
+      for (;;) {
+        const Received one = seen[0].try_receive();
+        const Received other = seen[1].try_receive();
+        ASSERT_EQ(one.event() == nullptr, other.event() == nullptr);
+        if (one.event() == nullptr) break;
+        const auto& scroll_id = (*one.event())->routing().scroll_id;
+        ASSERT_EQ(scroll_id, (*other.event())->routing().scroll_id) << "turn " << turn;
+        if (scroll_id) ++stamped;
+      }
+    }
+    EXPECT_GT(stamped, 1000u);
+  }
 }
 
 }  // namespace

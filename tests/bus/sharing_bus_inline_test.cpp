@@ -276,6 +276,83 @@ TEST(Stages, StageThatThrows_IsCountedAndTheEventGoesOn) {
   EXPECT_EQ(bus.snapshot().stage_failures, 2u);
 }
 
+/// Hands over what it gets, and how.
+class TurnStage final : public Stage {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "turns"; }
+  void on_event(StagedEvent& event) override { note("e", event); }
+  std::size_t on_turn(const StagedTurn& turn) override {
+    text += "(";
+    for (std::size_t i = 0; i < turn.size(); ++i) {
+      StagedEvent event = turn[i];
+      note("t", event);
+    }
+    text += ")";
+    if (throws) throw std::runtime_error("x");
+    return failures;
+  }
+
+  std::string text;
+  std::size_t failures = 0;
+  bool throws = false;
+
+ private:
+  void note(const char* how, StagedEvent& event) { text += how + std::to_string(event.event().get_if<Note>()->value); }
+};
+
+BusOptions by_hand(std::vector<std::shared_ptr<Stage>> stages) {
+  BusOptions options = staged(std::move(stages));
+  options.engine = Engine::manual;
+  return options;
+}
+
+TEST(Stages, OneAlone_GetsWholeTurns) {
+  const auto sut = std::make_shared<TurnStage>();
+  SharingBus bus(by_hand({sut}));
+  for (std::uint64_t i = 0; i < 3; ++i)
+    bus.publish(note(i));
+  bus.poll(2);
+  bus.poll(128);
+  EXPECT_EQ(sut->text, "(t0t1)(t2)");
+}
+
+TEST(Stages, OneOfSeveral_GetsEventByEvent) {
+  const auto sut = std::make_shared<TurnStage>();
+  SharingBus bus(by_hand({sut, std::make_shared<FunctionStage>("other", [&](StagedEvent&) { sut->text += "o"; })}));
+  for (std::uint64_t i = 0; i < 2; ++i)
+    bus.publish(note(i));
+  bus.poll(128);
+  EXPECT_EQ(sut->text, "e0oe1o");
+}
+
+TEST(Stages, FailuresOfATurn_AreCountedAndItsEventsGoOn) {
+  const auto sut = std::make_shared<TurnStage>();
+  SharingBus bus(by_hand({sut}));
+  auto all = bus.subscribe_all();
+  for (std::uint64_t i = 0; i < 5; ++i)
+    bus.publish(note(i));
+  sut->failures = 2;
+  bus.poll(4);
+  EXPECT_EQ(bus.snapshot().stage_failures, 2u);
+  sut->throws = true;
+  bus.poll(1);
+  EXPECT_EQ(bus.snapshot().stage_failures, 3u);
+  EXPECT_EQ(drain_values(all), (std::vector<std::uint64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(Stages, OneAloneThatThrowsOnEvents_IsCountedForEach) {
+  SharingBus bus(by_hand({std::make_shared<FunctionStage>("throws", [](StagedEvent& event) {
+    if (event.event().get_if<Note>()->value % 2 == 1) throw std::runtime_error("x");
+    event.routing().address = "seen";
+  })}));
+  auto seen = bus.subscribe(Filter::address("seen"));
+  for (std::uint64_t i = 0; i < 5; ++i)
+    bus.publish(note(i));
+  bus.poll(128);
+  EXPECT_EQ(bus.snapshot().stage_failures, 2u);
+  EXPECT_EQ(drain_values(seen), (std::vector<std::uint64_t>{0, 2, 4}));
+}
+
 TEST(Stages, StageThatPublishes_IsQueuedBehindTheEventInHand) {
   SharingBus* bus_pointer = nullptr;
   const auto echo = std::make_shared<FunctionStage>("echo", [&](StagedEvent& event) {

@@ -153,6 +153,31 @@ TEST(Publish, TimeStampsOff_LeaveTheEpoch) {
   EXPECT_EQ((*subscription.try_receive().event())->published_at(), TimePoint{});
 }
 
+TEST(Publish, TimeStampsOff_NobodyAsksForTheTime) {
+  class Counting final : public Clock {
+   public:
+    [[nodiscard]] TimePoint now() const override {
+      ++asked;
+      return {};
+    }
+    [[nodiscard]] std::int64_t unix_ms() const override { return 0; }
+    mutable int asked = 0;
+  };
+  const Counting clock;
+  for (const bool timestamps : {true, false}) {
+    clock.asked = 0;
+    BusOptions options;
+    options.clock = &clock;
+    options.timestamps = timestamps;
+    options.log = nullptr;
+    SharingBus sut(std::move(options));
+    auto small = sut.subscribe(Filter::all(), 1);
+    for (std::uint64_t i = 0; i < 3; ++i)
+      sut.publish(note(i));
+    EXPECT_EQ(clock.asked, timestamps ? 3 : 0);
+  }
+}
+
 TEST(PublishFromCallback, IdleIngress_IsQueuedBehindTheEventInHand) {
   SharingBus sut;
   auto first = sut.subscribe_inline(named("echo", Filter::kind(EventKind::request)),

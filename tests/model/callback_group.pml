@@ -1,12 +1,13 @@
-/* Callbacks on an executor: bus/async_callback_group.cpp, with park and unpark of bus/internal/subscriber_state.cpp and
- * bus/internal/group_inbox.hpp.
+/* Callbacks on an executor: bus/internal/callback_group.hpp, callback_group_worker.cpp and async_callback_group.cpp,
+ * with park and unpark of bus/internal/subscriber_state.cpp and bus/internal/group_inbox.hpp.
  *
  * In the model              In the C++
  *   dispatcher              offers events, then Fanout::finish_turn: take_parked, a chain, Worker::wake; Worker::publish
  *   WAKE, ADD, SHOW         Worker::wake, add: the chain ready_ through Waiter::next; publish, show: the inbox
- *   SCHEDULE, DISCARD       Worker::go, schedule, discard: scheduled_, then a job, or what came is thrown away
+ *   SCHEDULE, DISCARD       Worker::go, send_job_or_rest, discard: scheduled_, then a job, or what came is thrown away
  *   executor                a thread of the executor: a Job runs Worker::drain, or is thrown away (dropped) with DROPS
- *                           in a JobTail the executor's thread was the dispatcher before: one of the orders seen here
+ *                           in a JobTail the executor's thread was the dispatcher before: one of the orders seen here;
+ *                           such a one becomes the consumer first and keeps the chain to itself
  *   TURN_TO, TELL           Worker::turn_to, tell_stoppers: at_work_, stoppers_, moved_on_ with the mutex `ends`
  *   RUN                     Member::run with lend, callback, and park; the budget is BUDGET events
  *   TAKE                    Worker::take, Member::take: one entry of the inbox

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include <absl/numeric/int128.h>
+
+#include "bus/base/uuid.hpp"
+
+namespace sharingbus::internal {
+
+inline std::uint64_t word_at(const char* from, std::size_t size = sizeof(std::uint64_t)) noexcept {
+  std::uint64_t word = 0;
+  std::memcpy(&word, from, size);
+  return word;
+}
+
+/// A hash of short texts for a look-up with every event: a multiplication for 16 bytes, inline. Each object mixes in a
+/// secret of its own: a peer may choose its ids, but not whom they collide with.
+class TextHash {
+ public:
+  TextHash() {
+    for (std::uint64_t& half : secret_) {
+      // The half with fewer fixed bits.
+      half = word_at(reinterpret_cast<const char*>(random_uuid().bytes.data()) + 8);
+    }
+  }
+
+  [[nodiscard]] std::uint64_t operator()(std::string_view first, std::string_view second) const noexcept {
+    return fold(add(add(secret_[0], first), second), secret_[1]);
+  }
+
+ private:
+  static std::uint64_t fold(std::uint64_t left, std::uint64_t right) noexcept {
+    const absl::uint128 product = absl::uint128(left) * right;
+    return absl::Uint128High64(product) ^ absl::Uint128Low64(product);
+  }
+  [[nodiscard]] std::uint64_t add(std::uint64_t state, std::string_view text) const noexcept {
+    const char* at = text.data();
+    std::size_t left = text.size();
+    state += left;
+    for (; left > 32; at += 16, left -= 16)
+      state = fold(word_at(at) ^ secret_[1], word_at(at + 8) ^ state);
+    // What is left in blocks that overlap, side by side.
+    if (left > 16) {
+      return fold(word_at(at) ^ secret_[1], word_at(at + 8) ^ state) ^
+             fold(word_at(at + left - 16) ^ secret_[2], word_at(at + left - 8) ^ state);
+    }
+    if (left >= 8) return fold(word_at(at) ^ secret_[1], word_at(at + left - 8) ^ state);
+    if (left == 0) return state;
+    return fold(word_at(at, left) ^ secret_[1], state);
+  }
+
+  std::array<std::uint64_t, 3> secret_{};
+};
+
+/// As `==`, without a call for those of 8 bytes and more.
+[[nodiscard]] inline bool same_text(std::string_view left, std::string_view right) noexcept {
+  const std::size_t size = left.size();
+  if (size != right.size()) return false;
+  const char* const a = left.data();
+  const char* const b = right.data();
+  if (size < 8) return std::memcmp(a, b, size) == 0;
+  for (std::size_t at = 0; at + 8 < size; at += 8) {
+    if (word_at(a + at) != word_at(b + at)) return false;
+  }
+  return word_at(a + size - 8) == word_at(b + size - 8);
+}
+
+}  // namespace sharingbus::internal
