@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -33,6 +34,13 @@ struct Summing : Receiver {
     sum += event.get_if<Tick>()->seq;
     ++count;
   }
+  void take(std::span<const EventRef> events) {
+    std::uint64_t numbers = 0;
+    for (const EventRef& event : events)
+      numbers += event->get_if<Tick>()->seq;
+    sum += numbers;
+    count += events.size();
+  }
   void done() { acknowledged.store(count, std::memory_order_release); }
 };
 
@@ -48,7 +56,11 @@ class Audience {
         attach_callbacks(house, options);
         break;
       case Attach::batches:
-        attach_batches(house, options);
+        attach_batches(house, options, {way.inside_publish});
+        break;
+      case Attach::inlined:
+        inline_ = true;
+        attach_inline(house, options);
         break;
       case Attach::blocking:
         attach_threads(house, options);
@@ -67,6 +79,8 @@ class Audience {
 
   /// Until every subscriber has read the end of its stream. Close the bus first.
   void wait_for_end() const {
+    // Nothing is told of the end to those who are called by the dispatcher: they are done when the bus is closed.
+    if (inline_) return;
     wait_until([this] {
       return std::all_of(receivers_.begin(), receivers_.end(),
                          [](const R& r) { return r.closed.load(std::memory_order_acquire); });
@@ -95,6 +109,15 @@ class Audience {
     }
   }
 
+  static void take_all(R& receiver, std::span<const EventRef> events) {
+    if constexpr (requires { receiver.take(events); }) {
+      receiver.take(events);
+    } else {
+      for (const EventRef& event : events)
+        receiver.take(*event);
+    }
+  }
+
   /// Whether there was anything.
   static bool drain(Subscription& subscription, R& receiver) {
     std::array<Received, kBatch> batch;
@@ -116,15 +139,24 @@ class Audience {
     }
   }
 
-  void attach_batches(House& house, const std::vector<SubscriptionOptions>& options) {
-    CallbackGroup group(house.bus(), house.executor().get_executor());
+  void attach_batches(House& house, const std::vector<SubscriptionOptions>& options, CallbackGroupOptions how) {
+    CallbackGroup group(house.bus(), house.executor().get_executor(), how);
     for (std::size_t i = 0; i < options.size(); ++i) {
       R* receiver = &receivers_[i];
       callbacks_.push_back(group.subscribe_batches(options[i], [receiver](const Lent& lent) {
-        for (const EventRef& event : lent.events())
-          receiver->take(*event);
+        take_all(*receiver, lent.events());
         if (const Gap* gap = lent.gap()) hand_over(*receiver, Received(*gap));
         if (const Closed* closed = lent.closed()) hand_over(*receiver, Received(*closed));
+        receiver->done();
+      }));
+    }
+  }
+
+  void attach_inline(House& house, const std::vector<SubscriptionOptions>& options) {
+    for (std::size_t i = 0; i < options.size(); ++i) {
+      R* receiver = &receivers_[i];
+      subscriptions_.push_back(house.bus().subscribe_inline(options[i], [receiver](const EventRef& event) {
+        receiver->take(*event);
         receiver->done();
       }));
     }
@@ -162,6 +194,7 @@ class Audience {
   }
 
   std::vector<R>& receivers_;
+  bool inline_ = false;
   std::vector<CallbackSubscription> callbacks_;
   std::vector<Subscription> subscriptions_;
   std::unique_ptr<Task> poller_;

@@ -14,6 +14,8 @@ BusOptions bus_options(const Way& way, boost::asio::io_context& executor) {
   options.wait = way.wait;
   if (way.engine == Engine::executor) options.scheduler = dispatch_on(executor.get_executor());
   options.log = nullptr;
+  // The reference has none.
+  options.timestamps = false;
   return options;
 }
 

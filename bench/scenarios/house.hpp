@@ -24,6 +24,8 @@ enum class Attach {
   callback,
   /// The same, called for whole runs of events.
   batches,
+  /// Called by the dispatcher itself, without a queue.
+  inlined,
   /// A thread of its own, which waits.
   blocking,
   /// A task of the executor looks at every subscription and posts itself again, for ever.
@@ -40,6 +42,7 @@ struct Way {
   WaitStrategy wait = WaitStrategy::block;
   /// Left out where there are more subscribers.
   int most_subscribers = INT_MAX;
+  bool inside_publish = false;
 };
 
 /// Publish, dispatch and drain on one executor of one thread.
@@ -48,6 +51,10 @@ inline constexpr Way kBatches{"sharingbus+batches", Attach::batches};
 inline constexpr Way kTwoThreads{"sharingbus+2threads", Attach::batches, Engine::executor, 2};
 /// Whoever publishes dispatches.
 inline constexpr Way kCombining{"sharingbus+combining", Attach::batches, Engine::combining};
+/// And callbacks run at the end of `publish`, when it is called on their executor.
+inline constexpr Way kInside{
+    "sharingbus+inside", Attach::batches, Engine::combining, 1, WaitStrategy::block, INT_MAX, true};
+inline constexpr Way kInline{"sharingbus+inline", Attach::inlined, Engine::combining};
 /// The executor looks for 20 µs before it sleeps.
 inline constexpr Way kPhased{"sharingbus+phased", Attach::batches, Engine::executor, 1, WaitStrategy::phased};
 inline constexpr Way kBlocking{"sharingbus+blocking", Attach::blocking, Engine::combining, 1, WaitStrategy::block, 16};

@@ -96,7 +96,7 @@ void latency_sleep(const std::string& name) {
   latency_rows(name, {kExecutor, kCombining, kBlocking, kPolling}, Pace::sleep);
 }
 void latency_coop(const std::string& name) {
-  latency_rows(name, {kExecutor, kCombining, kPolling, kPollingApart}, Pace::coop);
+  latency_rows(name, {kExecutor, kCombining, kInside, kInline, kPolling, kPollingApart}, Pace::coop);
 }
 
 }  // namespace sharingbus::scenarios

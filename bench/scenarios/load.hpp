@@ -47,26 +47,30 @@ inline void require(bool holds, const char* what) {
 class Load {
  public:
   Load() = default;
-  explicit Load(std::vector<Uuid> uids) : uids_(std::move(uids)) {}
-  explicit Load(std::vector<IdPair> pairs) : pairs_(std::move(pairs)) {}
+  explicit Load(std::vector<Uuid> uids) : uids_(std::move(uids)), varies_(true) {}
+  explicit Load(std::vector<IdPair> pairs) : pairs_(std::move(pairs)), varies_(true) {}
 
   [[nodiscard]] const std::vector<IdPair>& pairs() const noexcept { return pairs_; }
 
   [[nodiscard]] EventDraft event(std::uint64_t number, std::uint64_t source) const {
     EventDraft event = emplace_event<Tick>(EventOrigin::transport, number, std::uint64_t{0}, source, kBody);
-    Routing& routing = event.routing();
+    if (varies_) vary(event.routing(), number);
+    return event;
+  }
+
+ private:
+  void vary(Routing& routing, std::uint64_t number) const {
     if (!uids_.empty()) routing.connector_uid = uids_[number % uids_.size()];
     if (!pairs_.empty()) {
       const IdPair& ids = pairs_[number % pairs_.size()];
       routing.connector_id = ids.first;
       routing.native_session_id = ids.second;
     }
-    return event;
   }
 
- private:
   std::vector<Uuid> uids_;
   std::vector<IdPair> pairs_;
+  bool varies_ = false;
 };
 
 }  // namespace sharingbus::scenarios
