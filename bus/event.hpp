@@ -171,7 +171,7 @@ class BusEvent {
   Routing routing_;
 };
 // With what the pool puts in front of it, a header is two cache lines, of which routing is the second.
-static_assert(sizeof(Routing) == 64 && sizeof(BusEvent) == 112);
+static_assert(sizeof(void*) != 8 || (sizeof(Routing) == 64 && sizeof(BusEvent) == 112));
 
 /// A shared, read-only reference to a published event: 8 bytes, one atomic count. Copy it to keep the event alive
 /// beyond the callback that lent it.
@@ -217,9 +217,6 @@ class EventDraft {
   const BusEvent& operator*() const noexcept { return *event_; }
   const BusEvent* operator->() const noexcept { return event_; }
   [[nodiscard]] Routing& routing() noexcept { return event_->routing_; }
-  /// Leaves the draft empty; the event is the caller's to hand on.
-  [[nodiscard]] BusEvent* give_up() noexcept { return std::exchange(event_, nullptr); }
-
   /// See `make_event`.
   template <class T>
   [[nodiscard]] static EventDraft make(T&& payload, Routing&& routing, EventOrigin origin, std::uint64_t source,
@@ -251,7 +248,12 @@ class EventDraft {
   }
 
   friend struct EventAccess;
+  friend class Publisher;
+  friend class SharingBus;
   explicit EventDraft(BusEvent* event) noexcept : event_(event) {}
+  /// Leaves the draft empty; the event is the caller's to hand on.
+  [[nodiscard]] BusEvent* give_up() noexcept { return std::exchange(event_, nullptr); }
+
   BusEvent* event_ = nullptr;
 };
 

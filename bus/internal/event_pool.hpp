@@ -75,11 +75,11 @@ struct EventPool {
     if (free != nullptr) [[likely]] {
       Chunk* const chunk = std::exchange(free, free->next);
       // For the next one: what was freed last is not always in the nearest cache.
-      const auto* const next = reinterpret_cast<const std::byte*>(free);
-      __builtin_prefetch(next, 1);
+      const auto next = reinterpret_cast<std::uintptr_t>(free);
+      __builtin_prefetch(reinterpret_cast<const void*>(next), 1);
       if (size_class > kLine / EventPool::kGranule) {
-        __builtin_prefetch(next + kLine, 1);
-        __builtin_prefetch(next + 2 * kLine, 1);
+        __builtin_prefetch(reinterpret_cast<const void*>(next + kLine), 1);
+        __builtin_prefetch(reinterpret_cast<const void*>(next + 2 * kLine), 1);
       }
       return chunk->memory();
     }
