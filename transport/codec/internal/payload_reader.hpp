@@ -117,7 +117,7 @@ class Fields {
   /// For what the overloads of `read` do not cover; null when it is not there.
   [[nodiscard]] const boost::json::value* next(std::string_view key) {
     const std::size_t at = position_++;
-    if (map_ != nullptr) return map_->if_contains(boost::json::string_view(key.data(), key.size()));
+    if (map_ != nullptr) return in_map(boost::json::string_view(key.data(), key.size()));
     return list_ != nullptr && at < list_->size() ? &(*list_)[at] : nullptr;
   }
   void wrong(std::string_view key, std::string_view wanted) {
@@ -125,6 +125,14 @@ class Fields {
   }
 
  private:
+  /// Most writers have the fields in that order too, so it looks behind the last one first.
+  [[nodiscard]] const boost::json::value* in_map(boost::json::string_view key) {
+    const auto* member = map_->begin() + behind_last_;
+    if (behind_last_ == map_->size() || member->key() != key) member = map_->find(key);
+    if (member == map_->end()) return nullptr;
+    behind_last_ = static_cast<std::size_t>(member - map_->begin()) + 1;
+    return &member->value();
+  }
   [[nodiscard]] std::string name(std::string_view key) const { return std::string(path_) + std::string(key); }
   template <class T>
   void take(std::string_view key, const boost::json::value& value, T& out) {
@@ -136,6 +144,7 @@ class Fields {
   const boost::json::object* map_ = nullptr;
   const boost::json::array* list_ = nullptr;
   std::size_t position_ = 0;
+  std::size_t behind_last_ = 0;
 };
 
 }  // namespace sharingbus::transport::internal
