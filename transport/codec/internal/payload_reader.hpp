@@ -95,6 +95,9 @@ class Fields {
     if (map_ != nullptr && binary_in(value) != nullptr) map_ = nullptr;
     list_ = value.if_array();
     if (map_ == nullptr && list_ == nullptr) issue_.raise(name("") + "is no object");
+    if (map_ == nullptr) return;
+    for (const auto& member : *map_)
+      present_ |= mark(member.key());
   }
 
   template <class T>
@@ -125,8 +128,16 @@ class Fields {
   }
 
  private:
-  /// Most writers have the fields in that order too, so it looks behind the last one first.
+  /// One of 64, the same for equal keys.
+  [[nodiscard]] static std::uint64_t mark(boost::json::string_view key) {
+    if (key.empty()) return 1;
+    const auto ends = static_cast<unsigned char>(key.front()) * 3U + static_cast<unsigned char>(key.back());
+    return std::uint64_t{1} << ((key.size() * 5 + ends) % 64);
+  }
+  /// Most optional fields are not there, and most writers have the others in the same order: it looks behind the last
+  /// one first.
   [[nodiscard]] const boost::json::value* in_map(boost::json::string_view key) {
+    if ((present_ & mark(key)) == 0) return nullptr;
     const auto* member = map_->begin() + behind_last_;
     if (behind_last_ == map_->size() || member->key() != key) member = map_->find(key);
     if (member == map_->end()) return nullptr;
@@ -145,6 +156,8 @@ class Fields {
   const boost::json::array* list_ = nullptr;
   std::size_t position_ = 0;
   std::size_t behind_last_ = 0;
+  /// The marks of all keys of the map.
+  std::uint64_t present_ = 0;
 };
 
 }  // namespace sharingbus::transport::internal
