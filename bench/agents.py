@@ -37,6 +37,11 @@ def wait_until_it_listens(process, family, address):
     raise RuntimeError(f"{process.args[:3]}: does not listen")
 
 
+def wait_strategy(transport):
+    """As `sharingbus agent` and `sharingbus pool` choose it."""
+    return ["--phased", "1" if transport == "unix" else "0"]
+
+
 @contextlib.contextmanager
 def agent(name, transport, folder):
     """Where it listens, as ours and as the crate write it."""
@@ -47,7 +52,7 @@ def agent(name, transport, folder):
         address = ("127.0.0.1", free_port())
         authority = "%s:%d" % address
         family, ours, crate = socket.AF_INET, f"grpc://{authority}", f"http://{authority}"
-    command = [OURS, "agent", ours] if name == "ours" else [CRATE, "agent", crate]
+    command = [OURS, "agent", ours, *wait_strategy(transport)] if name == "ours" else [CRATE, "agent", crate]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             wait_until_it_listens(process, family, address)
@@ -72,7 +77,7 @@ def ask(pool, who, transport, options, folder):
     flags += ["--concurrency", str(options.concurrency), "--connections", str(options.connections)]
     with agent(who, transport, folder) as where:
         if pool == "ours":
-            report = report_of([OURS, "pool", where["ours"], *flags])
+            report = report_of([OURS, "pool", where["ours"], *flags, *wait_strategy(transport)])
         else:
             report = report_of([CRATE, "bench", where["crate"], *flags])
     if report["wrong"] or report["errors"] or report["requests"] != options.requests:

@@ -64,6 +64,7 @@ class AgentCommand final : public Command {
     app_.add_option("--max-connections", options_.max_connections, "Connections at once")
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
+    add_wait_strategy(app_, wait_strategy_);
     app_.add_option("--log-level", log_level_, "Least level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
@@ -114,7 +115,9 @@ class AgentCommand final : public Command {
   int serve(const std::vector<transport::Endpoint>& listen, const std::vector<transport::Endpoint>& reverse) {
     const LogSink log = make_log(log_level_);
     // One thread: the demo's handlers decide at once, and a second would cost hops.
-    Runtime runtime(0);
+    const bool with_grpc =
+        std::any_of(listen.begin(), listen.end(), [](const auto& where) { return where.scheme != "unix"; });
+    Runtime runtime(0, wait_strategy(wait_strategy_, with_grpc));
     const Filter shown = Filter::type<connector::ProxyConnected>() || Filter::type<connector::ProxyRefused>() ||
                          Filter::type<connector::ProxyDisconnected>();
     const EventLog events(runtime.bus(), runtime.executor(), shown, [&](const EventLine& line) {
@@ -217,6 +220,7 @@ class AgentCommand final : public Command {
   std::string auth_token_;
   Duration report_interval_ = std::chrono::seconds(10);
   Duration drain_ = std::chrono::seconds(5);
+  std::optional<WaitStrategy> wait_strategy_;
   std::string log_level_ = "info";
   std::string config_;
 };

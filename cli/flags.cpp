@@ -54,13 +54,27 @@ CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& targ
   return option;
 }
 
+CLI::Option* add_wait_strategy(CLI::App& app, std::optional<WaitStrategy>& target) {
+  return add_choice<std::optional<WaitStrategy>>(app, "--wait-strategy", target,
+                                                 {{"auto", std::nullopt},
+                                                  {"block", WaitStrategy::block},
+                                                  {"phased", WaitStrategy::phased},
+                                                  {"spin", WaitStrategy::spin}},
+                                                 "With nothing to do: sleep (block), look first while waits are short "
+                                                 "(phased), or look all the time, which costs a core (spin); auto: "
+                                                 "phased with Unix sockets, block with gRPC");
+}
+
+WaitStrategy wait_strategy(const std::optional<WaitStrategy>& wanted, bool with_grpc) {
+  return wanted.value_or(with_grpc ? WaitStrategy::block : WaitStrategy::phased);
+}
+
 void name_environment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (option->get_lnames().empty() || option->get_lnames().front() == "help") continue;
     std::string name = "SHARINGBUS_" + option->get_lnames().front();
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
-      return c == '-' ? '_' : static_cast<char>(std::toupper(c));
-    });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
     option->envname(name);
   }
 }

@@ -1,14 +1,16 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <CLI/CLI.hpp>
+
 #include "bus/base/result.hpp"
 #include "bus/base/timer.hpp"
+#include "bus/subscription.hpp"
 #include "transport/endpoint.hpp"
 
 namespace sharingbus::cli {
@@ -42,6 +44,12 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& target, std::
       ->check(CLI::IsMember(std::move(names)))
       ->default_str(present);
 }
+
+/// Adds `--wait-strategy`: how the one thread of a command waits; none is `auto`.
+CLI::Option* add_wait_strategy(CLI::App& app, std::optional<WaitStrategy>& target);
+/// What `auto` is: where that thread does everything, looking first makes it quicker, while gRPC has threads of its own
+/// that need the processors.
+[[nodiscard]] WaitStrategy wait_strategy(const std::optional<WaitStrategy>& wanted, bool with_grpc);
 
 /// Gives every option of `app` its environment variable, SHARINGBUS_ and the flag's name in capitals.
 void name_environment(CLI::App& app);

@@ -121,6 +121,7 @@ class PoolCommand final : public Command {
                  Zero::refused);
     add_duration(app_, "--request-timeout", options_.request_timeout, "From a request to its answer", Zero::refused);
     add_duration(app_, "--wait", wait_, "With --reverse: how long for the agent to connect", Zero::refused);
+    add_wait_strategy(app_, wait_strategy_);
     app_.add_flag("--json", json_, "One JSON document on stdout instead of a table");
     app_.add_option("--log-level", log_level_, "Least level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
@@ -155,7 +156,8 @@ class PoolCommand final : public Command {
 
  private:
   int drive(const std::optional<transport::Endpoint>& reverse, const LogSink& log) {
-    Runtime runtime(0);
+    const bool with_grpc = !reverse && agent_.rfind("unix:", 0) != 0;
+    Runtime runtime(0, wait_strategy(wait_strategy_, with_grpc));
     SubscriptionOptions shown;
     shown.name = "event log";
     shown.filter = Filter::origin(EventOrigin::agent);
@@ -292,6 +294,7 @@ class PoolCommand final : public Command {
   bool msgpack_ = false;
   Duration wait_ = std::chrono::seconds(30);
   bool json_ = false;
+  std::optional<WaitStrategy> wait_strategy_;
   std::string log_level_ = "warn";
   std::string config_;
 };

@@ -1,14 +1,17 @@
 #include "cli/runtime.hpp"
 
+#include <csignal>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <csignal>
+#include "transport/run_loop.hpp"
 
 namespace sharingbus::cli {
 
-Runtime::Runtime(std::size_t threads)
-    : context_(static_cast<int>(threads + 1)),
+Runtime::Runtime(std::size_t threads, WaitStrategy strategy)
+    : strategy_(threads == 0 ? strategy : WaitStrategy::block),
+      context_(static_cast<int>(threads + 1)),
       work_(context_.get_executor()),
       signals_(context_),
       timers_(context_.get_executor()) {
@@ -35,7 +38,7 @@ void Runtime::on_signal(std::function<void(int)> fn) {
 }
 
 void Runtime::wait() {
-  context_.run();
+  transport::run(context_, strategy_);
   join();
   // What was ready at the stop, such as the last lines of an event log, is still done.
   context_.restart();
@@ -43,7 +46,8 @@ void Runtime::wait() {
 }
 
 void Runtime::join() {
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_)
+    thread.join();
   threads_.clear();
 }
 

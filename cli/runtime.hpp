@@ -1,11 +1,12 @@
 #pragma once
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <functional>
 #include <thread>
 #include <vector>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 
 #include "bus/async_timer_service.hpp"
 #include "bus/base/log.hpp"
@@ -17,8 +18,9 @@ namespace sharingbus::cli {
 /// must be closed before it is destroyed.
 class Runtime {
  public:
-  /// `threads` run the executor besides the one that calls `wait`.
-  explicit Runtime(std::size_t threads);
+  /// `threads` run the executor besides the one that calls `wait`; without any, that one waits for work as `strategy`
+  /// says.
+  explicit Runtime(std::size_t threads, WaitStrategy strategy = WaitStrategy::block);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -37,6 +39,7 @@ class Runtime {
  private:
   void join();
 
+  const WaitStrategy strategy_;
   boost::asio::io_context context_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::signal_set signals_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <utility>
 
 namespace sharingbus::transport {
@@ -48,6 +49,20 @@ void StreamPublisher::opened(std::weak_ptr<Link> link, std::string peer, std::ui
 }
 
 Result<> StreamPublisher::frame(std::string_view bytes) {
+  auto message = take(bytes);
+  if (!message) return std::move(message).error();
+  if (!options_.publisher.publish(*std::move(message)).accepted()) return Error(errc::closed, "the bus is closed");
+  return {};
+}
+
+Result<> StreamPublisher::frame(std::string_view bytes, Batch& batch) {
+  auto message = take(bytes);
+  if (!message) return std::move(message).error();
+  batch.events_.at(batch.size_++) = *std::move(message);
+  return {};
+}
+
+Result<EventDraft> StreamPublisher::take(std::string_view bytes) {
   if (bytes.size() > options_.limits.max_inbound_bytes) {
     return Error(errc::message_too_large, "message of " + std::to_string(bytes.size()) + " bytes from " + peer_ +
                                               " exceeds the limit of " +
@@ -59,9 +74,13 @@ Result<> StreamPublisher::frame(std::string_view bytes) {
   frames_received_.fetch_add(1, std::memory_order_relaxed);
   bytes_received_.fetch_add(bytes.size(), std::memory_order_relaxed);
   credit_.fetch_sub(decoded->frame_class == FrameClass::request ? pack(1, 0) : pack(0, 1), std::memory_order_acq_rel);
-  if (!options_.publisher.publish(std::move(decoded->event)).accepted())
-    return Error(errc::closed, "the bus is closed");
-  return {};
+  return std::move(decoded->event);
+}
+
+Result<> StreamPublisher::publish(Batch& batch) {
+  const std::size_t size = std::exchange(batch.size_, 0);
+  if (options_.publisher.publish_batch(std::span(batch.events_).first(size)).accepted == size) return {};
+  return Error(errc::closed, "the bus is closed");
 }
 
 void StreamPublisher::writable() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +31,21 @@ class StreamPublisher {
   /// Takes one frame: counts it, uses up its credit, publishes the message. An error (`message_too_large`,
   /// `malformed_frame`, `closed` when the bus is) means that the adapter has to end the stream with it.
   [[nodiscard]] Result<> frame(std::string_view bytes);
+  /// Messages that were taken and are to be published together, which costs less for each.
+  class Batch {
+   public:
+    [[nodiscard]] bool full() const noexcept { return size_ == events_.size(); }
+
+   private:
+    friend class StreamPublisher;
+    std::array<EventDraft, 32> events_;
+    std::size_t size_ = 0;
+  };
+  /// As `frame`, but leaves the message in `batch`, which must not be full: it is published by `publish`, and that has
+  /// to come before anything else of the stream is.
+  [[nodiscard]] Result<> frame(std::string_view bytes, Batch& batch);
+  /// Publishes what is in `batch`, and empties it. Error: `closed` when the bus is.
+  [[nodiscard]] Result<> publish(Batch& batch);
   /// Publishes `StreamWritable`.
   void writable();
   /// Publishes `StreamGoingAway`; after `opened`.
@@ -48,6 +65,8 @@ class StreamPublisher {
  private:
   template <class T>
   void publish(T payload);
+  /// Checks, decodes and counts one frame.
+  [[nodiscard]] Result<EventDraft> take(std::string_view bytes);
 
   StreamOptions options_;
   StreamIdentity identity_;

@@ -18,11 +18,13 @@ struct Load {
   std::size_t connections = 4;
   /// Of the executor.
   std::size_t threads = 1;
+  /// Whether its one thread looks for work before it sleeps.
+  bool phased = false;
   bool msgpack = false;
 };
 
 /// Serves until SIGTERM, by the rules of `sharingbus agent`. Prints `listening ADDRESS`.
-int run_agent(const std::string& endpoint, std::size_t threads);
+int run_agent(const std::string& endpoint, std::size_t threads, bool phased);
 
 /// Asks about request headers, checks every answer, and prints one JSON object.
 int run_pool(const Load& load);

@@ -8,6 +8,7 @@
 #include "transport/grpc/grpc_dialer.hpp"
 #include "transport/grpc/grpc_listener.hpp"
 #include "transport/length_prefix_framing.hpp"
+#include "transport/run_loop.hpp"
 #include "transport/uds/uds_dialer.hpp"
 #include "transport/uds/uds_listener.hpp"
 
@@ -32,8 +33,9 @@ class Handler final : public connector::AgentHandler {
 
 }  // namespace
 
-House::House(std::size_t threads)
+House::House(std::size_t threads, WaitStrategy wait)
     : threads_(threads),
+      wait_(threads == 1 ? wait : WaitStrategy::block),
       context_(static_cast<int>(threads)),
       work_(context_.get_executor()),
       timers_(context_.get_executor()) {}
@@ -42,7 +44,7 @@ void House::run() {
   std::vector<std::thread> others;
   for (std::size_t i = 1; i < threads_; ++i)
     others.emplace_back([this] { context_.run(); });
-  context_.run();
+  transport::run(context_, wait_);
   for (std::thread& thread : others)
     thread.join();
   bus_.close();

@@ -17,10 +17,10 @@
 
 namespace agents {
 
-/// An executor with threads, time and a bus.
+/// An executor with threads, time and a bus. One thread waits as `wait` says, several sleep.
 class House {
  public:
-  explicit House(std::size_t threads);
+  House(std::size_t threads, sharingbus::WaitStrategy wait);
 
   [[nodiscard]] boost::asio::any_io_executor executor() { return context_.get_executor(); }
   [[nodiscard]] boost::asio::io_context& context() { return context_; }
@@ -33,6 +33,7 @@ class House {
 
  private:
   const std::size_t threads_;
+  const sharingbus::WaitStrategy wait_;
   boost::asio::io_context context_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   sharingbus::AsyncTimerService timers_;

@@ -37,7 +37,7 @@ int run_idle(const std::string& endpoint, std::size_t agents, std::size_t connec
   getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = descriptors.rlim_max;
   setrlimit(RLIMIT_NOFILE, &descriptors);
-  House house(1);
+  House house(1, WaitStrategy::phased);
   connector::AgentPoolOptions options;
   options.connections_per_agent = connections;
   options.connect_timeout = std::chrono::seconds(60);

@@ -121,8 +121,8 @@ class Asking {
 
 }  // namespace
 
-int run_agent(const std::string& endpoint, std::size_t threads) {
-  House house(threads);
+int run_agent(const std::string& endpoint, std::size_t threads, bool phased) {
+  House house(threads, phased ? WaitStrategy::phased : WaitStrategy::block);
   connector::AgentServer server(house.executor(), house.bus(), house.timers(), make_handler(), {});
   const auto bound = server.serve(make_listener(house, server, endpoint));
   if (!bound) {
@@ -139,7 +139,7 @@ int run_agent(const std::string& endpoint, std::size_t threads) {
 }
 
 int run_pool(const Load& load) {
-  House house(load.threads);
+  House house(load.threads, load.phased ? WaitStrategy::phased : WaitStrategy::block);
   connector::AgentPoolOptions options;
   options.connections_per_agent = load.connections;
   options.max_concurrent_per_connection = 1000;

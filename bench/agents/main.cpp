@@ -1,9 +1,10 @@
 // The ends of the agent protocol for bench/agents.py. Each role is a process:
 //
-//   agents_bench agent ENDPOINT [--threads N]
+//   agents_bench agent ENDPOINT [--threads N] [--phased 0|1]
 //   agents_bench pool ENDPOINT [--requests N] [--warm-up N] [--concurrency C] [--connections K] [--threads N]
-//   [--msgpack 1] agents_bench bare [--seconds S] [--concurrency C] [--connections K] [--hint 0|1] agents_bench idle
-//   ENDPOINT [--agents N] [--connections K] [--seconds S]
+//     [--phased 0|1] [--msgpack 1]
+//   agents_bench bare [--seconds S] [--concurrency C] [--connections K] [--hint 0|1]
+//   agents_bench idle ENDPOINT [--agents N] [--connections K] [--seconds S]
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -35,7 +36,7 @@ int main(int argc, char** argv) {
   const auto count = [&flag](const char* name, std::size_t otherwise) {
     return static_cast<std::size_t>(flag(name, static_cast<double>(otherwise)));
   };
-  if (role == "agent") return agents::run_agent(argv[2], count("--threads", 1));
+  if (role == "agent") return agents::run_agent(argv[2], count("--threads", 1), flag("--phased", 0) != 0);
   if (role == "pool") {
     agents::Load load;
     load.endpoint = argv[2];
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
     load.concurrency = count("--concurrency", load.concurrency);
     load.connections = count("--connections", load.connections);
     load.threads = count("--threads", load.threads);
+    load.phased = flag("--phased", 0) != 0;
     load.msgpack = flag("--msgpack", 0) != 0;
     return agents::run_pool(load);
   }

@@ -22,9 +22,9 @@ class PoolTest(ProgramTest):
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = f"unix:{os.path.join(self.folder, 's')}"
 
-    def start_agent(self, endpoint):
+    def start_agent(self, endpoint, *flags):
         """The address that it serves."""
-        agent = self.start("agent", "--listen", endpoint)
+        agent = self.start("agent", "--listen", endpoint, *flags)
         scheme, address = agent.wait_output(r"^listening (grpc|unix)=(\S+)$").groups()
         return f"grpc://{address}" if scheme == "grpc" else f"unix:{address}"
 
@@ -53,6 +53,13 @@ class Transports(PoolTest):
 
     def test_unix_socket_msgpack(self):
         self.check(self.pool("--agent", self.start_agent(self.path), "--encoding", "msgpack"))
+
+    def test_wait_strategies(self):
+        for number, strategy in enumerate(["auto", "block", "phased", "spin"]):
+            with self.subTest(strategy):
+                waits = ["--wait-strategy", strategy]
+                agent = self.start_agent(f"{self.path}{number}", *waits)
+                self.check(self.pool("--agent", agent, "--concurrency", 64, *waits))
 
     def test_grpc(self):
         self.check(self.pool("--agent", self.start_agent("grpc://127.0.0.1:0"), "--concurrency", 16))

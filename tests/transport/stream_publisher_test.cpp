@@ -86,6 +86,63 @@ TEST_F(StreamPublisherTest, Uid_NotGiven_IsRandom) {
   EXPECT_NE(one.uid(), other.uid());
 }
 
+TEST_F(StreamPublisherTest, Batch_IsCountedAtOnce_AndPublishedInOrderWhenItIsTold) {
+  StreamPublisher sut(options({2, 2}));
+  StreamPublisher::Batch batch;
+  ASSERT_TRUE(sut.frame("Rone", batch).has_value());
+  ASSERT_TRUE(sut.frame("Ctwo", batch).has_value());
+  ASSERT_TRUE(sut.frame("Rthree", batch).has_value());
+  EXPECT_FALSE(sut.may_read()) << "the credit is used up before anything is published";
+  EXPECT_EQ(sut.stats(), (LinkStats{0, 0, 3, 14}));
+  EXPECT_FALSE(next());
+
+  ASSERT_TRUE(sut.publish(batch).has_value());
+  for (const char* text : {"Rone", "Ctwo", "Rthree"}) {
+    const EventRef event = next();
+    ASSERT_TRUE(event);
+    EXPECT_EQ(event->get_if<TextFrame>()->text, text);
+    EXPECT_EQ(event->source(), kSource);
+  }
+  EXPECT_TRUE(sut.publish(batch).has_value()) << "it is empty";
+  EXPECT_FALSE(next());
+}
+
+TEST_F(StreamPublisherTest, Batch_HasRoomAgainWhenPublished) {
+  StreamPublisher sut(options({1000, 1000}));
+  StreamPublisher::Batch batch;
+  std::size_t size = 0;
+  for (; !batch.full(); ++size)
+    ASSERT_TRUE(sut.frame("R", batch).has_value());
+  ASSERT_TRUE(sut.publish(batch).has_value());
+  EXPECT_FALSE(batch.full());
+  std::size_t published = 0;
+  while (next())
+    ++published;
+  EXPECT_EQ(published, size);
+}
+
+TEST_F(StreamPublisherTest, Batch_ARefusedFrame_LeavesThoseBeforeIt) {
+  auto chosen = options();
+  chosen.limits.max_inbound_bytes = 4;
+  StreamPublisher sut(std::move(chosen));
+  StreamPublisher::Batch batch;
+  ASSERT_TRUE(sut.frame("C123", batch).has_value());
+  ASSERT_FALSE(sut.frame("C1234", batch).has_value());
+  ASSERT_TRUE(sut.publish(batch).has_value());
+  EXPECT_TRUE(next());
+  EXPECT_FALSE(next());
+}
+
+TEST_F(StreamPublisherTest, Batch_OnAClosedBus_IsAnError) {
+  StreamPublisher sut(options());
+  StreamPublisher::Batch batch;
+  ASSERT_TRUE(sut.frame("C", batch).has_value());
+  bus.close();
+  const auto refused = sut.publish(batch);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_TRUE(refused.error().is(errc::closed));
+}
+
 TEST_F(StreamPublisherTest, Credit_EachClassCountsDownOnItsOwn) {
   StreamPublisher sut(options({2, 3}));
   EXPECT_TRUE(sut.may_read());

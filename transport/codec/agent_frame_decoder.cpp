@@ -29,9 +29,9 @@ Result<DecodedFrame> event_of(Result<Any> message, std::size_t bytes, const Stre
         const FrameClass frame_class = class_of(held, role);
         Routing routing = stream.routing;
         routing.kind = Message::event_kind;
+        // Messages are large to move.
         return Result<DecodedFrame>(DecodedFrame{
-            make_event(std::forward<decltype(held)>(held), std::move(routing), stream.origin, stream.source, bytes),
-            frame_class});
+            EventDraft::make(std::move(held), std::move(routing), stream.origin, stream.source, bytes), frame_class});
       },
       *std::move(message));
 }

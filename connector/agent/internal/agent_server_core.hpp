@@ -55,11 +55,15 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   [[nodiscard]] Presence enter() { return {alive_, alive_->enter()}; }
 
   template <class Event>
-  void publish(Event event, const Uuid& uid) const {
+  [[nodiscard]] EventDraft make(Event event, const Uuid& uid) const {
     Routing routing = routing_for<Event>();
     routing.connector_uid = uid;
     routing.connector_id = options_.capabilities.agent_id;
-    publisher_.publish(std::move(event), std::move(routing), EventOrigin::agent, source_);
+    return make_event(std::move(event), std::move(routing), EventOrigin::agent, source_);
+  }
+  template <class Event>
+  void publish(Event event, const Uuid& uid) const {
+    publisher_.publish(make(std::move(event), uid));
   }
   void log(const ProxyConnected& event);
   void log(const ProxyRefused& event);

@@ -57,8 +57,9 @@ ServerSession::~ServerSession() {
 }
 
 template <class Event>
-void ServerSession::publish(Event event) const {
-  if constexpr (!std::is_same_v<Event, AgentFlowChanged>) core_->log(event);
+void ServerSession::publish(Event event) {
+  tell();
+  core_->log(event);
   core_->publish(std::move(event), uid_);
 }
 
@@ -290,6 +291,7 @@ void ServerSession::stream_closed(const Error& error) {
 }
 
 void ServerSession::depart() {
+  tell();
   subscription_ = {};
   core_->timers().cancel(std::exchange(timer_, 0));
   core_->remove(*this);

@@ -170,8 +170,11 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void arm_timer();
   void timer_fired(std::uint64_t round);
   void depart();
+  /// Behind the answers that wait to be told.
   template <class Event>
-  void publish(Event event) const;
+  void publish(Event event);
+  /// Publishes the answers that wait for it.
+  void tell();
 
   const std::shared_ptr<AgentServerCore> core_;
   const Presence alive_;
@@ -213,6 +216,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
     std::string id;
   };
   std::deque<Waiting> outbox_;
+  /// `AgentAnswered` of answers that went out in a row, which are published together.
+  std::vector<EventDraft> answered_;
   std::size_t waiting_told_ = 0;
   std::size_t running_told_ = 0;
   transport::Credit owed_;

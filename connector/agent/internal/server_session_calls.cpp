@@ -18,6 +18,9 @@ using namespace transport::agent_messages;  // NOLINT(google-build-using-namespa
 
 namespace {
 
+/// Answers of one connection that are published together at most.
+constexpr std::size_t kToldTogether = 32;
+
 /// The correlation id of an event that wants an answer; null for any other.
 const std::string* id_of(const BusEvent& event) {
   if (const auto* headers = event.get_if<RequestHeaders>()) return &headers->metadata.correlation_id;
@@ -237,7 +240,16 @@ void ServerSession::drop(const AgentCallPtr& call, const Error& why) {
 void ServerSession::dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration) {
   ++owed_.requests;
   if (outcome != AgentOutcome::dropped) core_->load().answered(outcome, error.is(errc::timed_out), duration);
-  core_->publish(AgentAnswered{std::string(call.id), call.kind, outcome, duration, std::move(error)}, uid_);
+  answered_.push_back(
+      core_->make(AgentAnswered{std::string(call.id), call.kind, outcome, duration, std::move(error)}, uid_));
+  if (answered_.size() >= kToldTogether) return tell();
+  if (answered_.size() == 1) asio::post(strand_, [self = shared_from_this()] { self->tell(); });
+}
+
+void ServerSession::tell() {
+  if (answered_.empty()) return;
+  core_->publisher().publish_batch(answered_);
+  answered_.clear();
 }
 
 void ServerSession::cancel_handler(const AgentCallPtr& call) {
@@ -298,6 +310,7 @@ void ServerSession::watch_line() {
   signal.action = paused_ ? FlowAction::pause : FlowAction::resume;
   signal.timestamp_ms = static_cast<std::uint64_t>(core_->timers().moment().unix_ms);
   (void)send(signal);
+  tell();
   core_->publish(AgentFlowChanged{paused_}, uid_);
 }
 
@@ -308,6 +321,7 @@ void ServerSession::configure(const EventRef& event) {
     const auto& configure = *event->get_if<Configure>();
     ++self.owed_.requests;
     if (self.state_ == State::closed || self.reason_) return;
+    self.tell();
     self.core_->publish(AgentAnswered{configure.correlation_id, Configure::event_name,
                                       result ? AgentOutcome::accepted : AgentOutcome::refused,
                                       self.core_->timers().now() - arrived, result ? Error() : result.error()},

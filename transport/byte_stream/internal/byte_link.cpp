@@ -167,35 +167,45 @@ bool ByteLink::may_take() const {
   return finishing_;
 }
 
+Result<ByteLink::Taken> ByteLink::take_frame(std::string_view& bytes, StreamPublisher::Batch& batch) {
+  if (!may_take()) return Taken::no_credit;
+  try {
+    const auto frame = parser_->next(bytes);
+    if (!frame) return frame.error();
+    if (!*frame) return Taken::part;
+    if (!publisher_.may_read()) {
+      deaf_ = true;
+    } else if (auto taken = publisher_.frame(**frame, batch); !taken) {
+      return std::move(taken).error();
+    }
+    return Taken::frame;
+  } catch (const std::exception& thrown) {
+    return Error(errc::internal, std::string("decoding threw: ") + thrown.what());
+  } catch (...) {
+    return Error(errc::internal, "decoding threw");
+  }
+}
+
 /// Publishes the frames in `bytes` and leaves what it did not get to. False when reading has to stop.
 bool ByteLink::take(std::string_view& bytes) {
+  StreamPublisher::Batch batch;
   while (!bytes.empty()) {
     if (deaf_ || reason_) {
       bytes = {};
       return true;
     }
-    if (!may_take()) {
+    auto taken = take_frame(bytes, batch);
+    if (taken && *taken == Taken::frame && !deaf_ && !bytes.empty() && !batch.full()) continue;
+    // What came before the end, or before the pause, is published before them.
+    if (auto published = publisher_.publish(batch); taken && !published) taken = std::move(published).error();
+    if (!taken) break_with(std::move(taken).error());
+    if (ended_) return false;
+    if (!taken) continue;
+    if (*taken == Taken::part) return true;
+    if (*taken == Taken::no_credit) {
       on_paused();
       return false;
     }
-    Result<> taken;
-    try {
-      const auto frame = parser_->next(bytes);
-      if (frame && !*frame) return true;
-      if (!frame) {
-        taken = frame.error();
-      } else if (publisher_.may_read()) {
-        taken = publisher_.frame(**frame);
-      } else {
-        deaf_ = true;
-      }
-    } catch (const std::exception& thrown) {
-      taken = Error(errc::internal, std::string("decoding threw: ") + thrown.what());
-    } catch (...) {
-      taken = Error(errc::internal, "decoding threw");
-    }
-    if (!taken) break_with(std::move(taken).error());
-    if (ended_) return false;
   }
   return true;
 }

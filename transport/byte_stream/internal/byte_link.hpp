@@ -124,6 +124,9 @@ class ByteLink : public Link, public std::enable_shared_from_this<ByteLink> {
 
   void read();
   [[nodiscard]] bool may_take() const;
+  /// What came of an attempt to take one frame.
+  enum class Taken : std::uint8_t { frame, part, no_credit };
+  [[nodiscard]] Result<Taken> take_frame(std::string_view& bytes, StreamPublisher::Batch& batch);
   [[nodiscard]] bool take(std::string_view& bytes);
   [[nodiscard]] bool take_held();
   [[nodiscard]] bool read_once();

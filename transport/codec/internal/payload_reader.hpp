@@ -95,6 +95,9 @@ class Fields {
     if (map_ != nullptr && binary_in(value) != nullptr) map_ = nullptr;
     list_ = value.if_array();
     if (map_ == nullptr && list_ == nullptr) issue_.raise(name("") + "is no object");
+    if (map_ == nullptr) return;
+    for (const auto& member : *map_)
+      present_ |= mark(member.key());
   }
 
   template <class T>
@@ -117,7 +120,7 @@ class Fields {
   /// For what the overloads of `read` do not cover; null when it is not there.
   [[nodiscard]] const boost::json::value* next(std::string_view key) {
     const std::size_t at = position_++;
-    if (map_ != nullptr) return map_->if_contains(boost::json::string_view(key.data(), key.size()));
+    if (map_ != nullptr) return in_map(boost::json::string_view(key.data(), key.size()));
     return list_ != nullptr && at < list_->size() ? &(*list_)[at] : nullptr;
   }
   void wrong(std::string_view key, std::string_view wanted) {
@@ -125,6 +128,22 @@ class Fields {
   }
 
  private:
+  /// One of 64, the same for equal keys.
+  [[nodiscard]] static std::uint64_t mark(boost::json::string_view key) {
+    if (key.empty()) return 1;
+    const auto ends = static_cast<unsigned char>(key.front()) * 3U + static_cast<unsigned char>(key.back());
+    return std::uint64_t{1} << ((key.size() * 5 + ends) % 64);
+  }
+  /// Most optional fields are not there, and most writers have the others in the same order: it looks behind the last
+  /// one first.
+  [[nodiscard]] const boost::json::value* in_map(boost::json::string_view key) {
+    if ((present_ & mark(key)) == 0) return nullptr;
+    const auto* member = map_->begin() + behind_last_;
+    if (behind_last_ == map_->size() || member->key() != key) member = map_->find(key);
+    if (member == map_->end()) return nullptr;
+    behind_last_ = static_cast<std::size_t>(member - map_->begin()) + 1;
+    return &member->value();
+  }
   [[nodiscard]] std::string name(std::string_view key) const { return std::string(path_) + std::string(key); }
   template <class T>
   void take(std::string_view key, const boost::json::value& value, T& out) {
@@ -136,6 +155,9 @@ class Fields {
   const boost::json::object* map_ = nullptr;
   const boost::json::array* list_ = nullptr;
   std::size_t position_ = 0;
+  std::size_t behind_last_ = 0;
+  /// The marks of all keys of the map.
+  std::uint64_t present_ = 0;
 };
 
 }  // namespace sharingbus::transport::internal
