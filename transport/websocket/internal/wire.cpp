@@ -105,7 +105,7 @@ void Wire::written(const error_code& error) {
   if (on_written_) {
     // It may replace itself.
     const auto hook = on_written_;
-    hook();
+    (*hook)();
   }
 }
 
