@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -45,8 +46,10 @@ class Wire : public std::enable_shared_from_this<Wire> {
   [[nodiscard]] TimePoint last_read() const noexcept { return last_read_; }
 
   void append(const void* bytes, std::size_t size);
-  /// Starts to write what was appended, unless something is being written: then it follows.
-  void flush();
+  enum class Tell : std::uint8_t { always, if_late };
+  /// Starts to write what was appended, unless something is being written: then it follows. With `if_late`, what the
+  /// system takes at once needs no `on_written`.
+  void flush(Tell tell = Tell::always);
   /// Bytes that were appended and are not written yet.
   [[nodiscard]] std::size_t pending() const noexcept { return filling_.size() + writing_.size(); }
   /// Why nothing can be written any more.
@@ -67,7 +70,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
  private:
   struct Tls;
 
-  void write();
+  void write(Tell tell);
   void written(const boost::system::error_code& error);
   void end_writes();
   void discard();
