@@ -1,9 +1,10 @@
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <cstdio>
 #include <iostream>
 #include <utility>
 #include <vector>
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
 #include "cli/command.hpp"
 #include "cli/event_log.hpp"
@@ -28,8 +29,9 @@ class GatewayCommand final : public Command {
       : app_(*program.add_subcommand("gateway", "The server that connectors register with")) {
     // Old connectors send all their task types at once.
     options_.max_register_bytes = std::size_t{8} * 1024 * 1024;
-    grpc_option_ = app_.add_option("--grpc", grpc_,
-                    "Address to serve gRPC on; port 0 is any free one; 127.0.0.1:50061 unless --websocket is given");
+    grpc_option_ = app_.add_option(
+        "--grpc", grpc_,
+        "Address to serve gRPC on; port 0 is any free one; 127.0.0.1:50061 unless --websocket is given");
     grpc_option_->type_name("ADDRESS");
     websocket_option_ = app_.add_option("--websocket", websocket_, "Address to serve WebSockets on");
     websocket_option_->type_name("ADDRESS");
@@ -49,6 +51,14 @@ class GatewayCommand final : public Command {
     app_.add_option("--max-sessions", options_.max_sessions, "Streams at once")
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
+    app_.add_option("--max-unused-connections", listen_.max_unused_connections,
+                    "gRPC connections without a stream; those beyond are closed at once")
+        ->check(CLI::Range(1, 1'000'000))
+        ->capture_default_str();
+    add_duration(app_, "--handshake-timeout", listen_.handshake_timeout,
+                 "From a connection to its first words of HTTP/2, or to its WebSocket stream", Zero::refused);
+    add_duration(app_, "--max-connection-idle", listen_.max_connection_idle,
+                 "A gRPC connection without streams for longer is closed", Zero::refused);
     app_.add_option("--max-message-bytes", max_message_bytes_, "Largest message that is accepted")
         ->check(CLI::Range(1, kMostMessageBytes))
         ->capture_default_str();
@@ -99,18 +109,19 @@ class GatewayCommand final : public Command {
   int serve(std::vector<Served> served) {
     const LogSink log = make_log(log_level_);
     Runtime runtime(1);
-    const EventLog events(runtime.bus(), runtime.executor(), Filter::kind(EventKind::connector_lifecycle), [&](const EventLine& line) {
-      log(line.level, line.text());
-      if (json_) print_line(line.json());
-    });
+    const EventLog events(runtime.bus(), runtime.executor(), Filter::kind(EventKind::connector_lifecycle),
+                          [&](const EventLine& line) {
+                            log(line.level, line.text());
+                            if (json_) print_line(line.json());
+                          });
     options_.log = nullptr;  // the event log says the same
+    listen_.tls = serve_flags_.tls();
     connector::Gateway gateway(runtime.executor(), runtime.bus(), runtime.timers(), options_);
     for (Served& each : served) {
       transport::ListenerOptions base = gateway.make_listener_options();
       base.limits.max_inbound_bytes = max_message_bytes_;
       base.max_links = options_.max_sessions;
-      auto bound =
-          gateway.serve(make_listener(runtime, each.endpoint, std::move(base), serve_flags_.tls(), log));
+      auto bound = gateway.serve(make_listener(runtime, each.endpoint, std::move(base), listen_, log));
       if (!bound) {
         std::cerr << "sharingbus gateway: " << to_string(bound.error()) << '\n';
         close(runtime, gateway);
@@ -150,6 +161,7 @@ class GatewayCommand final : public Command {
   std::string grpc_ = "127.0.0.1:50061";
   std::string websocket_;
   ServeFlags serve_flags_;
+  ListenSettings listen_;
   bool json_ = false;
   connector::GatewayOptions options_;
   Duration drain_ = std::chrono::seconds(5);

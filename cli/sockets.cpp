@@ -145,20 +145,24 @@ void GatewayDialer::close(std::function<void()> done) {
 }
 
 std::unique_ptr<transport::Listener> make_listener(Runtime& runtime, const Endpoint& endpoint,
-                                                   transport::ListenerOptions base, const TlsOptions& tls,
+                                                   transport::ListenerOptions base, const ListenSettings& settings,
                                                    const LogSink& log) {
   if (is_websocket(endpoint)) {
     transport::WebSocketListenerOptions options;
     options.base = std::move(base);
     options.protocol = transport::make_phoenix_protocol();
-    if (has_tls(endpoint)) options.tls = tls;
+    if (has_tls(endpoint)) options.tls = settings.tls;
+    options.handshake_timeout = settings.handshake_timeout;
     options.log = log;
     return std::make_unique<transport::WebSocketListener>(runtime.executor(), runtime.timers(), endpoint,
                                                           std::move(options));
   }
   transport::GrpcListenerOptions options;
   options.base = std::move(base);
-  if (has_tls(endpoint)) options.tls = tls;
+  if (has_tls(endpoint)) options.tls = settings.tls;
+  options.max_unused_connections = settings.max_unused_connections;
+  options.handshake_timeout = settings.handshake_timeout;
+  options.max_connection_idle = settings.max_connection_idle;
   return std::make_unique<transport::GrpcListener>(endpoint, std::move(options));
 }
 

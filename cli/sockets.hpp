@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -52,10 +53,19 @@ class GatewayDialer {
   std::unique_ptr<transport::Dialer> dialer_;
 };
 
+/// How a gateway is reached: for TLS, and for connections that have no stream yet.
+struct ListenSettings {
+  transport::TlsOptions tls{};
+  Duration handshake_timeout = std::chrono::seconds(10);
+  // gRPC's, see GrpcListenerOptions.
+  std::size_t max_unused_connections = 4096;
+  Duration max_connection_idle = std::chrono::minutes(5);
+};
+
 /// The listener that `endpoint`'s scheme asks for: `grpc`, `grpcs`, `ws` or `wss`, the last two with Phoenix channels.
 [[nodiscard]] std::unique_ptr<transport::Listener> make_listener(Runtime& runtime, const transport::Endpoint& endpoint,
                                                                  transport::ListenerOptions base,
-                                                                 const transport::TlsOptions& tls, const LogSink& log);
+                                                                 const ListenSettings& settings, const LogSink& log);
 
 /// As many descriptors as the system lets us have: a connection is one, and the usual limit of 1024 is there for
 /// programs that cannot use more.

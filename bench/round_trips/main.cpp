@@ -75,10 +75,10 @@ int main(int argc, char** argv) {
        {}},
       {"websocket", "gateway and runner", false, round_trips::gateway_over_websocket, {}},
   };
-  // For a profiler: one of them alone.
+  // For a profiler: one of them alone, by its name, or by transport and name.
   if (argc > 5) {
     for (const Peer& peer : peers) {
-      if (peer.name != argv[5]) continue;
+      if (peer.name != argv[5] && peer.transport + ' ' + peer.name != argv[5]) continue;
       const Sample sample = peer.run(load);
       std::printf("%s %s: %.0f per second, p50 %.0f us, p99 %.0f us\n", peer.transport.c_str(), peer.name.c_str(),
                   sample.per_second, sample.p50_us, sample.p99_us);

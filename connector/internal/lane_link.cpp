@@ -15,7 +15,7 @@ constexpr std::size_t kMostHeldBytes = std::size_t{32} * 1024 * 1024;
 
 LaneLink::LaneLink(std::string arn, std::weak_ptr<LaneHost> host, std::shared_ptr<transport::Link> stream,
                    transport::StreamOptions options)
-    : arn_(std::move(arn)), host_(std::move(host)), stream_(std::move(stream)), publisher_(std::move(options)) {}
+    : arn_(std::move(arn)), host_(std::move(host)), publisher_(std::move(options)), stream_(std::move(stream)) {}
 
 template <class Fn>
 void LaneLink::post(Fn fn) {
@@ -24,21 +24,28 @@ void LaneLink::post(Fn fn) {
 
 SendStatus LaneLink::send(std::string frame) {
   const auto host = host_.lock();
+  std::shared_ptr<transport::Link> stream;
   {
     const std::scoped_lock lock(mutex_);
     if (stopped_ || !host) return SendStatus::closed;
+    stream = stream_;
     // Before it is known to be full: the notice that it is not any more may come at once.
     writable_wanted_ = true;
   }
   SendStatus status = SendStatus::queued;
   const std::size_t size = frame.size();
-  if (host->passes(shared_from_this(), frame)) status = stream_->send(std::move(frame));
+  if (host->passes(shared_from_this(), frame)) status = stream->send(std::move(frame));
   if (status == SendStatus::queued) publisher_.sent(size);
   if (status != SendStatus::full) {
     const std::scoped_lock lock(mutex_);
     writable_wanted_ = false;
   }
   return status;
+}
+
+void LaneLink::move_to(std::shared_ptr<transport::Link> stream) {
+  const std::scoped_lock lock(mutex_);
+  stream_ = std::move(stream);
 }
 
 void LaneLink::grant(transport::Credit credit) {

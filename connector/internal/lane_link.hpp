@@ -52,6 +52,8 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   void set_leaving() noexcept { leaving_.store(true, std::memory_order_relaxed); }
 
   // On the host's strand.
+  /// What is sent from here on goes over this stream.
+  void move_to(std::shared_ptr<transport::Link> stream);
   void opened(const std::string& peer, std::uint64_t listener);
   /// A message for this lane. False: too many wait for it already, and this one is lost.
   [[nodiscard]] bool deliver(std::string frame);
@@ -72,7 +74,6 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
 
   const std::string arn_;
   const std::weak_ptr<LaneHost> host_;
-  const std::shared_ptr<transport::Link> stream_;
   transport::StreamPublisher publisher_;
   std::atomic<bool> leaving_{false};
 
@@ -85,6 +86,7 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
 
   std::mutex mutex_;
   // Guarded by the mutex.
+  std::shared_ptr<transport::Link> stream_;
   bool stopped_ = false;
   bool writable_wanted_ = false;
 };

@@ -4,23 +4,22 @@
 #include <atomic>
 #include <cstddef>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "bus/async.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
 
 /// A strand that many streams work on, and one worker for what the bus has for them: messages of different streams that
 /// arrive together cost one wake-up. Nothing on it may block. A handle; copies are the same strand.
 struct SharedStrand {
-  SharedStrand(SharingBus& bus, boost::asio::any_io_executor executor)
-      : strand(boost::asio::make_strand(std::move(executor))), callbacks(bus, strand) {}
+  SharedStrand(SharingBus& bus, const boost::asio::any_io_executor& executor)
+      : strand(executor), callbacks(bus, strand) {}
 
-  boost::asio::any_io_executor strand;
+  transport::Strand strand;
   CallbackGroup callbacks;
 };
 

@@ -8,12 +8,11 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/json/object.hpp>
 
 #include "transport/codec/utf8.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector {
 namespace {
@@ -62,14 +61,14 @@ messages::ExecuteResponse make_execute_response(std::string request_id, const Re
 
 /// One handler on its way.
 struct ExecutePool::Running {
-  Running(asio::strand<asio::any_io_executor> on, const Waiting& of, TimePoint at)
+  Running(transport::Strand on, const Waiting& of, TimePoint at)
       : strand(std::move(on)),
         request_id(of.request.request_id),
         stream(of.stream),
         started(at),
         deadline(of.deadline) {}
 
-  asio::strand<asio::any_io_executor> strand;
+  transport::Strand strand;
   std::string request_id;
   StreamId stream;
   TimePoint started;
@@ -128,12 +127,12 @@ void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
 }
 
 void ExecutePool::run(Waiting next) {
-  auto running = std::make_shared<Running>(asio::make_strand(handlers_), next, clock_.now());
+  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, clock_.now());
   running_.insert(running);
   ++answerable_;
   hooks_.started(next.request.request_id, next.request.payload.size());
   auto done = [self = shared_from_this(), running](std::exception_ptr exception, Result<Payload> result) mutable {
-    asio::dispatch(self->owner_, [self, running, exception, result = std::move(result)]() mutable {
+    self->owner_.execute([self, running, exception, result = std::move(result)]() mutable {
       self->complete(running, exception, std::move(result));
     });
   };

@@ -13,8 +13,8 @@ class Reactor {
   Reactor(DriveState& state, const ReactionSink& sink, TimePoint now, std::int64_t unix_ms)
       : state_(state), sink_(sink), now_(now), unix_ms_(unix_ms) {}
 
-  std::optional<StreamOutcome> operator()(const messages::ExecuteRequest& request) {
-    sink_.execute(request);
+  std::optional<StreamOutcome> operator()(messages::ExecuteRequest&& request) {
+    sink_.execute(std::move(request));
     return std::nullopt;
   }
 
@@ -103,9 +103,9 @@ std::string_view to_string(StreamOutcome outcome) noexcept {
   return "unknown";
 }
 
-std::optional<StreamOutcome> react(const messages::ConnectorMessage& message, DriveState& state,
-                                   const ReactionSink& sink, TimePoint now, std::int64_t unix_ms) {
-  return std::visit(Reactor(state, sink, now, unix_ms), message);
+std::optional<StreamOutcome> react(messages::ConnectorMessage message, DriveState& state, const ReactionSink& sink,
+                                   TimePoint now, std::int64_t unix_ms) {
+  return std::visit(Reactor(state, sink, now, unix_ms), std::move(message));
 }
 
 }  // namespace sharingbus::connector

@@ -38,8 +38,7 @@ struct ReactionSink {
 
 /// The reaction table of spec 2, Inbound messages: what a registered stream does with a message. Returns how the
 /// stream is to end, or nothing to go on. No server, no bus, no I/O.
-[[nodiscard]] std::optional<StreamOutcome> react(const transport::messages::ConnectorMessage& message,
-                                                 DriveState& state, const ReactionSink& sink, TimePoint now,
-                                                 std::int64_t unix_ms);
+[[nodiscard]] std::optional<StreamOutcome> react(transport::messages::ConnectorMessage message, DriveState& state,
+                                                 const ReactionSink& sink, TimePoint now, std::int64_t unix_ms);
 
 }  // namespace sharingbus::connector

@@ -78,7 +78,7 @@ void RegistrationFsm::replace_if_wanted(Actions& actions) {
   if (can) actions.push_back(ReplaceStream{});
 }
 
-void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoint now, std::int64_t unix_ms,
+void RegistrationFsm::message(messages::ConnectorMessage message, TimePoint now, std::int64_t unix_ms,
                               Actions& actions) {
   if (state_ == State::opening || state_ == State::registering) {
     // Other messages that come before the answer are skipped.
@@ -94,7 +94,10 @@ void RegistrationFsm::message(const messages::ConnectorMessage& message, TimePoi
   sink.notice = [&](bool warn, std::string text) {
     actions.push_back(RegistrationNotice{address_, std::move(text), warn});
   };
-  const auto outcome = react(message, drive_, sink, now, unix_ms);
+  // Requests are handed on without a copy, and of their kind nothing more is asked below.
+  const bool request = std::holds_alternative<messages::ExecuteRequest>(message);
+  const auto outcome =
+      request ? react(std::move(message), drive_, sink, now, unix_ms) : react(message, drive_, sink, now, unix_ms);
   if (const auto* response = std::get_if<messages::RegisterResponse>(&message)) {
     if (!response->success) {
       count_rejection();

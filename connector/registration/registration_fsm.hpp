@@ -88,8 +88,7 @@ class RegistrationFsm {
   void stream_opened(TimePoint now, Actions& actions);
   /// The stream's connection is about to end (GOAWAY): as if the gateway had asked for a replacement.
   void stream_going_away(Actions& actions);
-  void message(const transport::messages::ConnectorMessage& message, TimePoint now, std::int64_t unix_ms,
-               Actions& actions);
+  void message(transport::messages::ConnectorMessage message, TimePoint now, std::int64_t unix_ms, Actions& actions);
   /// A message that could not be sent because the stream takes no more.
   void send_failed(TimePoint now, Actions& actions);
   /// `retry_after`: how long the peer asked to be left alone; bounded by the backoff's cap.

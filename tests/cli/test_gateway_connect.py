@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
 import time
 import unittest
@@ -123,6 +124,42 @@ class Registration(PairTest):
         gateway.wait_log("connector refused address=default.echo.instance .*registered already")
         self.assertTrue(old.running())
         self.assertEqual(old.log_lines(" disconnected "), [])
+
+
+class UnusedConnections(PairTest):
+    """Connections that open no stream."""
+
+    def open_socket(self, address):
+        host, port = address.rsplit(":", 1)
+        opened = socket.create_connection((host, int(port)), timeout=DEADLINE)
+        self.addCleanup(opened.close)
+        return opened
+
+    def assert_closed(self, opened):
+        try:
+            # Up to the end: HTTP/2 servers speak first.
+            while opened.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+
+    def test_too_many(self):
+        gateway, address = self.start_gateway("--max-unused-connections", "1")
+        self.open_socket(address)
+        self.assert_closed(self.open_socket(address))
+        gateway.wait_log("connector refused .*there are 1 connections without a stream already")
+
+    def test_one_that_says_nothing(self):
+        gateway, address = self.start_gateway("--handshake-timeout", scaled(200))
+        self.assert_closed(self.open_socket(address))
+        gateway.wait_log("connector refused .*said nothing within")
+
+    def test_one_that_opens_no_stream(self):
+        gateway, address = self.start_gateway("--max-connection-idle", scaled(300))
+        opened = self.open_socket(address)
+        opened.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        self.assert_closed(opened)
+        gateway.wait_log("connector refused .*opened no stream within")
 
 
 class Outages(PairTest):

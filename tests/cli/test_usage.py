@@ -15,7 +15,8 @@ FLAGS = {
     "demo": ["--connectors", "--requests", "--concurrency", "--transport", "--json", "--config"],
     "gateway": [
         "--grpc", "--websocket", "--tls-cert", "--tls-key", "--tls-ca", "--json", "--heartbeat-interval", "--session-timeout", "--register-timeout", "--drain",
-        "--duplicates", "--max-sessions", "--max-message-bytes", "--log-level", "--config",
+        "--duplicates", "--max-sessions", "--max-unused-connections", "--handshake-timeout", "--max-connection-idle",
+        "--max-message-bytes", "--log-level", "--config",
     ],
     "connect": [
         "--type", "--tenant", "--instance", "--instances", "--auth-token", "--display-name", "--tags",
@@ -132,6 +133,10 @@ class BadUsage(UsageTest):
             ["demo", "--concurrency", "99999999999999999999"],
             ["gateway", "--max-sessions", "0"],
             ["gateway", "--max-sessions", "-1"],
+            ["gateway", "--max-unused-connections", "0"],
+            ["gateway", "--max-unused-connections", "many"],
+            ["gateway", "--handshake-timeout", "0s"],
+            ["gateway", "--max-connection-idle", "0s"],
             ["gateway", "--max-message-bytes", "0"],
             ["gateway", "--max-message-bytes", "-1"],
             ["gateway", "--heartbeat-interval", "0s"],

@@ -10,7 +10,6 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "transport/websocket/internal/accepted_websocket.hpp"
 
@@ -155,7 +154,7 @@ void WebSocketListener::State::close(const Error& why, std::function<void()> don
 
 /// Under the mutex.
 void WebSocketListener::State::accept() {
-  acceptor_->async_accept(boost::asio::make_strand(context_.executor),
+  acceptor_->async_accept(Strand(context_.executor),
                           [weak = weak_from_this()](const error_code& error, internal::TcpSocket socket) {
                             if (const auto self = weak.lock()) self->accepted(error, std::move(socket));
                           });

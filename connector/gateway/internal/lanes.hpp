@@ -11,12 +11,11 @@
 #include <string_view>
 #include <unordered_map>
 
-#include <boost/asio/any_io_executor.hpp>
-
 #include "bus/event.hpp"
 #include "connector/internal/lane_link.hpp"
 #include "transport/link.hpp"
 #include "transport/messages/connector_messages.hpp"
+#include "transport/strand.hpp"
 #include "transport/stream_options.hpp"
 
 namespace sharingbus::connector::internal {
@@ -29,7 +28,7 @@ namespace sharingbus::connector::internal {
 class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> {
  public:
   struct Context {
-    boost::asio::any_io_executor strand;
+    transport::Strand strand;
     std::shared_ptr<transport::Link> stream;
     /// What each lane's events are made with.
     transport::StreamOptions options;

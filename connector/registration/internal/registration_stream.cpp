@@ -74,18 +74,20 @@ void RegistrationStream::event(const BusEvent& event) {
     flush();
     return watch_reading();
   }
-  if (const auto message = transport::message_of(event)) {
-    received(*message, transport::frame_class_of(event) == transport::FrameClass::request);
+  if (auto message = transport::message_of(event)) {
+    received(std::move(*message), transport::frame_class_of(event) == transport::FrameClass::request);
   }
 }
 
-void RegistrationStream::received(const messages::ConnectorMessage& message, bool request) {
+void RegistrationStream::received(messages::ConnectorMessage message, bool request) {
   if (request) {
     --request_credit_;
   } else {
     ++owed_controls_;
   }
-  step([&](auto& actions) { fsm_.message(message, context_.timers.now(), context_.timers.unix_ms(), actions); });
+  step([&](auto& actions) {
+    fsm_.message(std::move(message), context_.timers.now(), context_.timers.unix_ms(), actions);
+  });
   return_credit();
 }
 

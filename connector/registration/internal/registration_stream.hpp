@@ -98,7 +98,7 @@ class RegistrationStream {
  private:
   using Fsm = RegistrationFsm;
 
-  void received(const transport::messages::ConnectorMessage& message, bool request);
+  void received(transport::messages::ConnectorMessage message, bool request);
   void stream_closed(const Error& error, Duration retry_after = Duration::zero());
   void return_credit();
   void watch_reading();

@@ -6,7 +6,6 @@
 #include <variant>
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "bus/base/uuid.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
@@ -33,36 +32,42 @@ std::string address_of_arn(const std::string& arn) {
 
 }  // namespace
 
-SharedStream::SharedStream(boost::asio::any_io_executor executor, TimerService& timers,
+SharedStream::SharedStream(const boost::asio::any_io_executor& executor, TimerService& timers,
                            std::weak_ptr<SharedStreamOwner> owner, std::size_t max_registrations)
-    : strand_(boost::asio::make_strand(std::move(executor))),
-      timers_(timers),
-      owner_(std::move(owner)),
-      max_registrations_(max_registrations) {}
+    : strand_(executor), timers_(timers), owner_(std::move(owner)), max_registrations_(max_registrations) {}
 
 void SharedStream::dial(SharingBus& bus, transport::Dialer& streams, const transport::StreamOptions& options) {
-  transport::StreamOptions stream;
-  stream.publisher = options.publisher;
-  stream.decoder = options.decoder;
-  stream.id = options.id;
-  stream.origin = options.origin;
-  stream.connect_timeout = options.connect_timeout;
-  stream.limits = options.limits;
+  bus_ = &bus;
+  streams_ = &streams;
+  options_.publisher = options.publisher;
+  options_.decoder = options.decoder;
+  options_.id = options.id;
+  options_.origin = options.origin;
+  options_.connect_timeout = options.connect_timeout;
+  options_.limits = options.limits;
   // All of them register at once, and each may have something to say besides.
-  stream.limits.outbound_capacity += 2 * max_registrations_;
+  options_.limits.outbound_capacity += 2 * max_registrations_;
+  open();
+}
+
+void SharedStream::open() {
+  transport::StreamOptions stream = options_;
   stream.routing.connector_uid = random_uuid();
   SubscriptionOptions wanted{
       .name = "shared-stream",
-      .filter = Filter::connector_uid(*stream.routing.connector_uid) && Filter::origin(options.origin),
+      .filter = Filter::connector_uid(*stream.routing.connector_uid) && Filter::origin(stream.origin),
       .capacity = std::size_t{kWindow.requests} + kWindow.controls + kQueueReserve};
-  auto subscription = subscribe_on(bus, strand_, std::move(wanted), [weak = weak_from_this()](const Received& item) {
+  auto subscription = subscribe_on(*bus_, strand_, std::move(wanted), [weak = weak_from_this()](const Received& item) {
     if (const auto self = weak.lock()) self->received(item);
   });
-  auto opened = streams.open(std::move(stream), {});
+  auto opened = streams_->open(std::move(stream), {});
+  bool cancelled = false;
   {
     const std::scoped_lock lock(mutex_);
-    link_ = std::move(opened);
+    link_ = opened;
+    cancelled = cancelled_;
   }
+  if (cancelled) opened->cancel({errc::cancelled, "the dialer was closed"});
   // No message comes before there is credit, and so before this.
   boost::asio::post(strand_, [self = shared_from_this(), subscription = std::move(subscription)]() mutable {
     if (self->ended_) return;
@@ -87,11 +92,35 @@ void SharedStream::begin(const std::shared_ptr<LaneLink>& lane, std::string firs
     return lane->close(*ended_);
   }
   lanes_[lane->arn()] = lane;
-  awaiting_.push_back(lane);
+  // The stream may be another one since it was made.
+  lane->move_to(link());
+  awaiting_.push_back({lane, std::move(first_frame)});
   if (opened_) lane->opened(peer_, 0);
   // It was on its way when the others were told.
   if (going_away_) lane->going_away();
-  switch (lane->send(std::move(first_frame))) {
+  ask();
+}
+
+void SharedStream::ask() {
+  const bool one_by_one = cautious_ && !proven_;
+  // Those that were sent are before the others.
+  auto next = awaiting_.begin();
+  if (!one_by_one) next = std::partition_point(next, awaiting_.end(), [](const Waiting& each) { return each.sent; });
+  for (; next != awaiting_.end(); ++next) {
+    if (!std::exchange(next->sent, true)) ask(*next);
+    if (one_by_one && waits(*next)) return;
+  }
+}
+
+bool SharedStream::waits(const Waiting& waiting) const {
+  const auto lane = waiting.lane.lock();
+  return lane && of_arn(lane->arn()) == lane;
+}
+
+void SharedStream::ask(Waiting& waiting) {
+  const auto lane = waiting.lane.lock();
+  if (!lane) return;
+  switch (lane->send(waiting.frame)) {
     case transport::SendStatus::queued:
     case transport::SendStatus::closed:
       break;
@@ -110,6 +139,10 @@ std::shared_ptr<transport::Link> SharedStream::link() const {
 }
 
 void SharedStream::cancel(Error why) {
+  {
+    const std::scoped_lock lock(mutex_);
+    cancelled_ = true;
+  }
   link()->cancel(std::move(why));
 }
 
@@ -151,7 +184,8 @@ void SharedStream::lane_ended(LaneLink& lane, const Error& why) {
   const auto kept = std::move(found->second);
   lanes_.erase(found);
   const auto owner = owner_.lock();
-  if (owner && !owner->registration_ended(*this, lane.arn())) return;
+  // It may have been the one whose answer others wait for.
+  if (owner && !owner->registration_ended(*this, lane.arn())) return ask();
   if (why) {
     link()->cancel(why);
   } else {
@@ -182,7 +216,10 @@ void SharedStream::each_lane(Fn fn) const {
 }
 
 void SharedStream::event(const BusEvent& event) {
-  if (const auto* closed = event.get_if<transport::StreamClosed>()) return shut(closed->error, closed->retry_after);
+  if (const auto* closed = event.get_if<transport::StreamClosed>()) {
+    if (!open_again()) shut(closed->error, closed->retry_after);
+    return;
+  }
   if (const auto* opened = event.get_if<transport::StreamOpened>()) {
     opened_ = true;
     peer_ = opened->peer;
@@ -199,6 +236,28 @@ void SharedStream::event(const BusEvent& event) {
   if (owed_.requests >= kWindow.requests / 4 || owed_.controls >= kWindow.controls / 4) {
     link()->grant(std::exchange(owed_, {}));
   }
+}
+
+bool SharedStream::open_again() {
+  std::erase_if(awaiting_, [this](const Waiting& each) { return !waits(each); });
+  if (!refused_ || proven_ || awaiting_.empty()) return false;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (cancelled_) return false;
+    heartbeat_sent_.reset();
+    heartbeat_answered_.reset();
+  }
+  subscription_ = {};
+  owed_ = {};
+  opened_ = going_away_ = refused_ = false;
+  cautious_ = true;
+  open();
+  for (Waiting& each : awaiting_) {
+    each.sent = false;
+    each.lane.lock()->move_to(link());
+  }
+  ask();
+  return true;
 }
 
 void SharedStream::shut(const Error& why, Duration retry_after) {
@@ -235,16 +294,19 @@ void SharedStream::route(const BusEvent& event) {
 
 void SharedStream::registered(const messages::RegisterResponse& response, const BusEvent& event) {
   auto lane = of_arn(response.connector_arn);
-  for (auto each = awaiting_.begin(); !lane && each != awaiting_.end(); ++each) {
+  for (auto each = awaiting_.begin(); !lane && each != awaiting_.end() && each->sent; ++each) {
     // Gateways answer in order; some do not say whom they refuse.
-    const auto oldest = each->lock();
-    if (oldest && of_arn(oldest->arn()) == oldest) lane = oldest;
+    if (waits(*each)) lane = each->lane.lock();
   }
-  const auto answered = [&](const std::weak_ptr<LaneLink>& each) {
-    const auto waiting = each.lock();
-    return !waiting || waiting == lane || of_arn(waiting->arn()) != waiting;
-  };
-  awaiting_.erase(std::remove_if(awaiting_.begin(), awaiting_.end(), answered), awaiting_.end());
+  std::erase_if(awaiting_, [&](const Waiting& each) { return each.lane.lock() == lane || !waits(each); });
+  if (response.success) {
+    proven_ = true;
+    ask();
+  } else if (!proven_) {
+    refused_ = true;
+    // The others take another stream, whether or not the gateway would have kept this one.
+    if (cautious_) link()->finish();
+  }
   if (lane) static_cast<void>(deliver(*lane, event));
 }
 

@@ -19,6 +19,7 @@
 #include "connector/internal/lane_link.hpp"
 #include "transport/dialer.hpp"
 #include "transport/messages/connector_messages.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
 
@@ -39,10 +40,10 @@ class SharedStreamOwner {
 /// registration that it is for, which publishes it as its own.
 class SharedStream final : public LaneHost, public std::enable_shared_from_this<SharedStream> {
  public:
-  SharedStream(boost::asio::any_io_executor executor, TimerService& timers, std::weak_ptr<SharedStreamOwner> owner,
-               std::size_t max_registrations);
+  SharedStream(const boost::asio::any_io_executor& executor, TimerService& timers,
+               std::weak_ptr<SharedStreamOwner> owner, std::size_t max_registrations);
 
-  /// Opens the stream below, as `options` have it. Once, before all else.
+  /// Opens the stream below, as `options` have it. Once, before all else. Bus and dialer must outlive the stream.
   void dial(SharingBus& bus, transport::Dialer& streams, const transport::StreamOptions& options);
   /// A further registration; `first_frame` registers it. Any thread.
   std::shared_ptr<transport::Link> add(std::string arn, transport::StreamOptions options, std::string first_frame);
@@ -54,6 +55,22 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   void lane_ended(LaneLink& lane, const Error& why) override;
 
  private:
+  /// A registration whose answer is not there yet, with the frame that asks for it.
+  struct Waiting {
+    std::weak_ptr<LaneLink> lane;
+    std::string frame;
+    bool sent = false;
+  };
+
+  void open();
+  /// A stream whose gateway refused the first and ended it is nothing to those who were not answered: another in its
+  /// place. False when there is nobody who waits, or no reason to.
+  [[nodiscard]] bool open_again();
+  /// What may go out of what waits.
+  void ask();
+  static void ask(Waiting& waiting);
+  /// Not when its registration has ended without an answer.
+  [[nodiscard]] bool waits(const Waiting& waiting) const;
   void received(const Received& item);
   template <class Fn>
   void each_lane(Fn fn) const;
@@ -74,7 +91,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   /// False when too many wait for the lane.
   [[nodiscard]] static bool deliver(LaneLink& lane, const BusEvent& event);
 
-  const boost::asio::any_io_executor strand_;
+  const transport::Strand strand_;
   TimerService& timers_;
   const std::weak_ptr<SharedStreamOwner> owner_;
   const std::size_t max_registrations_;
@@ -83,8 +100,14 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   CallbackSubscription subscription_;
   /// By ARN.
   std::map<std::string, std::shared_ptr<LaneLink>> lanes_;
-  /// Registered, but not answered yet; the oldest first.
-  std::deque<std::weak_ptr<LaneLink>> awaiting_;
+  /// The oldest first.
+  std::deque<Waiting> awaiting_;
+  /// Somebody was registered on this stream: a refusal does not end it any more.
+  bool proven_ = false;
+  /// Nobody was, and somebody was refused.
+  bool refused_ = false;
+  /// A stream before this one ended with a refusal: one asks, and the others when it was registered.
+  bool cautious_ = false;
   transport::Credit owed_;
   std::string peer_;
   bool opened_ = false;
@@ -92,8 +115,14 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   /// Why, once it is over.
   std::optional<Error> ended_;
 
+  // Set by `dial`.
+  SharingBus* bus_ = nullptr;
+  transport::Dialer* streams_ = nullptr;
+  transport::StreamOptions options_;
+
   mutable std::mutex mutex_;
   // Guarded by the mutex. The link is there once `dial` has returned.
+  bool cancelled_ = false;
   std::shared_ptr<transport::Link> link_;
   std::optional<TimePoint> heartbeat_sent_;
   std::optional<TimePoint> heartbeat_answered_;

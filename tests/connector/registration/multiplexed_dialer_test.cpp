@@ -169,6 +169,36 @@ TEST_F(Multiplexed, Removed_One_TheOthersStay) {
   EXPECT_NE(outcome->reply.error.find("no such connector"), std::string::npos) << outcome->reply.error;
 }
 
+TEST_F(Multiplexed, Refused_TheFirst_TheOthersDoNotNoticeIt) {
+  GatewayOptions with = options();
+  with.duplicates = connector::DuplicatePolicy::refuse_new;
+  start(with);
+  // Somebody else has the identity.
+  connector::RunnerOptions alone;
+  alone.log = nullptr;
+  connector::MultiConnectorRunner holder(io.get_executor(), bus, time, *dialer, alone,
+                                         {{{.tenant = "acme", .type = "echo", .instance = "0"}, echo()}});
+  bool holder_ended = false;
+  holder.run([&](const Error&) { holder_ended = true; });
+  run();
+  ASSERT_EQ(gateway->session_count(), 1U);
+  start_runner(5);
+  EXPECT_EQ(gateway->session_count(), 5U);
+  for (int i = 1; i < 5; ++i)
+    EXPECT_TRUE(answers("acme.echo." + std::to_string(i))) << i;
+  // Refused again and again, on the stream that the others have now.
+  step(20s);
+  EXPECT_EQ(shared->stats().channels, 1U);
+  for (const auto& [key, metrics] : runner->metrics_snapshot()) {
+    EXPECT_EQ(metrics.total_disconnects, 0U);
+  }
+  EXPECT_EQ(gateway->session_count(), 5U);
+  holder.shutdown_handle().shutdown();
+  run();
+  step(6s);
+  EXPECT_TRUE(holder_ended);
+}
+
 TEST_F(Multiplexed, AskedToReconnect_One_MovesToAStreamOfItsOwn) {
   start();
   start_runner(3);

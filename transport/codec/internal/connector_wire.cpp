@@ -175,7 +175,7 @@ void to_wire(const RegisterResponse& in, wire::StreamMessage& message) {
 }
 
 ExecuteRequest from_wire(wire::ExecuteRequest& in) {
-  return {.request_id = in.request_id(),
+  return {.request_id = std::move(*in.mutable_request_id()),
           .payload = std::move(*in.mutable_payload()),
           .payload_encoding = to_enum<PayloadEncoding>(in.payload_encoding()),
           .context = from_wire(in.context()),
@@ -192,7 +192,7 @@ void to_wire(const ExecuteRequest& in, wire::StreamMessage& message) {
 }
 
 ExecuteResponse from_wire(wire::ExecuteResponse& in) {
-  return {.request_id = in.request_id(),
+  return {.request_id = std::move(*in.mutable_request_id()),
           .success = in.success(),
           .payload = std::move(*in.mutable_payload()),
           .payload_encoding = to_enum<PayloadEncoding>(in.payload_encoding()),

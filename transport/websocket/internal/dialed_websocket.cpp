@@ -5,7 +5,6 @@
 
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/address.hpp>
-#include <boost/asio/strand.hpp>
 
 namespace sharingbus::transport::internal {
 namespace {
@@ -28,8 +27,7 @@ std::string text_of(const tcp::endpoint& address) {
 
 DialedWebSocket::DialedWebSocket(const WebSocketContext& context, std::shared_ptr<const DialPlan> plan,
                                  StreamOptions options)
-    : WebSocketLink(context, boost::asio::make_strand(context.executor), std::move(options), 0),
-      plan_(std::move(plan)) {}
+    : WebSocketLink(context, Strand(context.executor), std::move(options), 0), plan_(std::move(plan)) {}
 
 void DialedWebSocket::begin() {
   const Endpoint& endpoint = plan_->endpoint;

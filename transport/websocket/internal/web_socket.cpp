@@ -37,12 +37,11 @@ constexpr std::size_t kRequestBytes = 2048;
 /// for messages, without an asynchronous operation for each.
 class WireStream {
  public:
-  // Beast takes a strand of an any_io_executor for an executor of the older kind.
-  using executor_type = asio::any_io_executor;
+  using executor_type = Strand;
 
-  explicit WireStream(std::shared_ptr<Wire> wire) : executor_(wire->strand()), wire_(std::move(wire)) {}
+  explicit WireStream(std::shared_ptr<Wire> wire) : wire_(std::move(wire)) {}
 
-  [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
+  [[nodiscard]] executor_type get_executor() const noexcept { return wire_->strand(); }
   [[nodiscard]] Wire& wire() const noexcept { return *wire_; }
 
   template <class Buffers, class Token>
@@ -104,7 +103,6 @@ class WireStream {
     return total;
   }
 
-  executor_type executor_;
   std::shared_ptr<Wire> wire_;
 };
 

@@ -212,6 +212,7 @@ bool WebSocketLink::write_one() {
 
 void WebSocketLink::flush() {
   if (!opened_ || ended_ || reason_ || closing_ || socket_->wire().write_error()) return;
+  Wire::Tell tell = Wire::Tell::always;
   while (socket_->wire().pending() < kChunkBytes) {
     if (!write_one()) {
       bool finishing = false;
@@ -220,10 +221,12 @@ void WebSocketLink::flush() {
         finishing = finishing_ && queue_.empty();
       }
       if (finishing) return start_close();
+      // Nothing follows that waits for this to be written.
+      tell = Wire::Tell::if_late;
       break;
     }
   }
-  socket_->wire().flush();
+  socket_->wire().flush(tell);
 }
 
 void WebSocketLink::on_written() {

@@ -72,21 +72,30 @@ void Wire::append(const void* bytes, std::size_t size) {
   if (!write_error_) filling_.append(static_cast<const char*>(bytes), size);
 }
 
-void Wire::flush() {
+void Wire::flush(Tell tell) {
   if (!writing_.empty() || write_error_) return;
-  if (!filling_.empty()) return write();
+  if (!filling_.empty()) return write(tell);
   if (shutting_) end_writes();
 }
 
-void Wire::write() {
+void Wire::write(Tell tell) {
   writing_.swap(filling_);
+  std::size_t taken = 0;
+  if (tell == Tell::if_late && !tls_ && !waiting_.handler && !shutting_) {
+    // Mostly the system takes it all, and then there is nothing to wait for. An error shows again below.
+    error_code error;
+    if (!socket_.non_blocking()) socket_.non_blocking(true, error);
+    if (!error) taken = socket_.write_some(asio::buffer(writing_), error);
+    if (taken == writing_.size()) return empty(writing_);
+  }
+  const auto rest = asio::buffer(writing_) + taken;
   const auto completed = [self = shared_from_this()](const error_code& error, std::size_t /*size*/) {
     self->written(error);
   };
   if (tls_) {
-    asio::async_write(tls_->stream, asio::buffer(writing_), completed);
+    asio::async_write(tls_->stream, rest, completed);
   } else {
-    asio::async_write(socket_, asio::buffer(writing_), completed);
+    asio::async_write(socket_, rest, completed);
   }
 }
 
@@ -105,7 +114,7 @@ void Wire::written(const error_code& error) {
   if (on_written_) {
     // It may replace itself.
     const auto hook = on_written_;
-    hook();
+    (*hook)();
   }
 }
 

@@ -1,26 +1,25 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include <absl/functional/any_invocable.h>
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/system/error_code.hpp>
 
 #include "bus/base/error.hpp"
 #include "bus/base/timer.hpp"
+#include "transport/strand.hpp"
 #include "transport/tls/tls_context.hpp"
 
 namespace sharingbus::transport::internal {
 
-using Strand = boost::asio::strand<boost::asio::any_io_executor>;
 using TcpSocket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Strand>;
 
 /// A TCP connection, with or without TLS. What is appended goes out together with the next `flush`, so that many small
@@ -47,14 +46,18 @@ class Wire : public std::enable_shared_from_this<Wire> {
   [[nodiscard]] TimePoint last_read() const noexcept { return last_read_; }
 
   void append(const void* bytes, std::size_t size);
-  /// Starts to write what was appended, unless something is being written: then it follows.
-  void flush();
+  enum class Tell : std::uint8_t { always, if_late };
+  /// Starts to write what was appended, unless something is being written: then it follows. With `if_late`, what the
+  /// system takes at once needs no `on_written`.
+  void flush(Tell tell = Tell::always);
   /// Bytes that were appended and are not written yet.
   [[nodiscard]] std::size_t pending() const noexcept { return filling_.size() + writing_.size(); }
   /// Why nothing can be written any more.
   [[nodiscard]] const boost::system::error_code& write_error() const noexcept { return write_error_; }
-  /// Is called whenever something was written, or failed to be. Null: nobody any more.
-  void on_written(std::function<void()> fn) { on_written_ = std::move(fn); }
+  /// Is called whenever something was written, or failed to be.
+  void on_written(std::function<void()> fn) {
+    on_written_ = std::make_shared<const std::function<void()>>(std::move(fn));
+  }
   /// Calls `handler` once less than so many bytes are pending.
   void when_below(std::size_t bytes, std::size_t result, Handler handler);
 
@@ -67,7 +70,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
  private:
   struct Tls;
 
-  void write();
+  void write(Tell tell);
   void written(const boost::system::error_code& error);
   void end_writes();
   void discard();
@@ -82,7 +85,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
   std::string filling_;
   std::string writing_;
   boost::system::error_code write_error_;
-  std::function<void()> on_written_;
+  std::shared_ptr<const std::function<void()>> on_written_;
   struct Waiting {
     std::size_t below = 0;
     std::size_t result = 0;
