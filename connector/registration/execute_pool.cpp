@@ -136,8 +136,12 @@ void ExecutePool::run(Waiting next) {
       self->complete(running, exception, std::move(result));
     });
   };
-  asio::co_spawn(running->strand, call_connector(connector_, std::move(next.request)),
-                 asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
+  // Posted: `co_spawn` would begin it right here, and what blocks before its first wait would hold up the owner.
+  asio::post(running->strand,
+             [running, work = call_connector(connector_, std::move(next.request)), done = std::move(done)]() mutable {
+               asio::co_spawn(running->strand, std::move(work),
+                              asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
+             });
 }
 
 void ExecutePool::complete(const std::shared_ptr<Running>& running, std::exception_ptr exception,

@@ -114,6 +114,22 @@ TEST_F(ExecutePoolTest, Success_AnswersJsonWithIdAndDuration) {
   EXPECT_EQ(bytes_in, 7u);
 }
 
+// Handlers may block, and the owner's strand is shared by many registrations.
+TEST_F(ExecutePoolTest, Handler_DoesNotBeginOnTheOwner) {
+  bool begun = false;
+  make(make_connector("t", [&](json::value, std::optional<std::string>) -> Answer {
+    begun = true;
+    co_return json::value();
+  }));
+  asio::post(io, [&] {
+    sut->submit(make_request("r"), kStream);
+    EXPECT_FALSE(begun);
+  });
+  settle();
+  EXPECT_TRUE(begun);
+  EXPECT_EQ(answers.size(), 1u);
+}
+
 TEST_F(ExecutePoolTest, BeyondTheLimit_WaitsInOrder) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 10});
