@@ -1,11 +1,8 @@
 #include "transport/codec/connector_protobuf.hpp"
 
-#include <array>
-#include <cstddef>
 #include <utility>
 #include <variant>
 
-#include <google/protobuf/arena.h>
 #include <google/protobuf/stubs/logging.h>
 
 #include "bus/base/error.hpp"
@@ -22,19 +19,6 @@ using messages::UnknownMessage;
 
 constexpr std::string_view kWhat = "connector message";
 
-/// Where a message lives between bytes and struct: on the stack, as long as it is small.
-class Scratch {
- public:
-  Scratch() : arena_(block_.data(), block_.size()) {}
-  [[nodiscard]] wire::StreamMessage& message() { return *message_; }
-
- private:
-  static constexpr std::size_t kBytes = 2048;
-  alignas(std::max_align_t) std::array<char, kBytes> block_;
-  pb::Arena arena_;
-  wire::StreamMessage* const message_ = pb::Arena::CreateMessage<wire::StreamMessage>(&arena_);
-};
-
 Error malformed(std::string_view bytes, const std::string& what) {
   return internal::malformed(kWhat, bytes, what);
 }
@@ -50,8 +34,7 @@ Result<ConnectorMessage> decode_unset(std::string_view bytes, const wire::Stream
 
 Result<ConnectorMessage> decode_connector_message(std::string_view bytes) {
   if (!internal::fits_protobuf(bytes)) return malformed(bytes, "more than Protobuf can hold");
-  Scratch scratch;
-  wire::StreamMessage& message = scratch.message();
+  wire::StreamMessage message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return internal::parse_failure(kWhat, bytes, message);
   }
@@ -98,8 +81,7 @@ Result<ConnectorMessage> decode_connector_message(std::string_view bytes) {
 }
 
 std::string encode_connector_message(const ConnectorMessage& message) {
-  Scratch scratch;
-  wire::StreamMessage& out = scratch.message();
+  wire::StreamMessage out;
   std::visit([&out](const auto& held) { internal::to_wire(held, out); }, message);
 
   return internal::serialize(out);
