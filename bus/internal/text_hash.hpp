@@ -6,9 +6,7 @@
 #include <cstring>
 #include <string_view>
 
-#include <absl/numeric/int128.h>
-
-#include "bus/base/uuid.hpp"
+#include "bus/internal/secret_hash.hpp"
 
 namespace sharingbus::internal {
 
@@ -18,15 +16,13 @@ inline std::uint64_t word_at(const char* from, std::size_t size = sizeof(std::ui
   return word;
 }
 
-/// A hash of short texts for a look-up with every event: a multiplication for 16 bytes, inline. Each object mixes in a
-/// secret of its own: a peer may choose its ids, but not whom they collide with.
+/// A hash of short texts for a look-up with every event: a multiplication for 16 bytes, inline, with a secret of each
+/// object's own.
 class TextHash {
  public:
   TextHash() {
-    for (std::uint64_t& half : secret_) {
-      // The half with fewer fixed bits.
-      half = word_at(reinterpret_cast<const char*>(random_uuid().bytes.data()) + 8);
-    }
+    for (std::uint64_t& word : secret_)
+      word = secret_word();
   }
 
   [[nodiscard]] std::uint64_t operator()(std::string_view first, std::string_view second) const noexcept {
@@ -34,10 +30,6 @@ class TextHash {
   }
 
  private:
-  static std::uint64_t fold(std::uint64_t left, std::uint64_t right) noexcept {
-    const absl::uint128 product = absl::uint128(left) * right;
-    return absl::Uint128High64(product) ^ absl::Uint128Low64(product);
-  }
   [[nodiscard]] std::uint64_t add(std::uint64_t state, std::string_view text) const noexcept {
     const char* at = text.data();
     std::size_t left = text.size();

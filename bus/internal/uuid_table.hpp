@@ -7,9 +7,8 @@
 #include <memory>
 #include <utility>
 
-#include <absl/numeric/int128.h>
-
 #include "bus/base/uuid.hpp"
+#include "bus/internal/secret_hash.hpp"
 
 namespace sharingbus::internal {
 
@@ -62,18 +61,15 @@ class UuidTable {
   [[nodiscard]] std::size_t home_of(const Uuid& uuid) const noexcept {
     std::array<std::uint64_t, 2> halves;
     std::memcpy(halves.data(), uuid.bytes.data(), sizeof halves);
-    const absl::uint128 product = absl::uint128(halves[0] ^ secret_[0]) * (halves[1] ^ secret_[1]);
-    return (absl::Uint128High64(product) ^ absl::Uint128Low64(product)) & mask_;
+    return fold(halves[0] ^ secret_[0], halves[1] ^ secret_[1]) & mask_;
   }
 
   void grow() {
     const std::size_t before = slots_ == nullptr ? 0 : mask_ + 1;
     const std::size_t after = before == 0 ? 4 : before * 2;
     if (before == 0) {
-      for (std::uint64_t& half : secret_) {
-        // The half with fewer fixed bits.
-        std::memcpy(&half, random_uuid().bytes.data() + 8, sizeof half);
-      }
+      for (std::uint64_t& word : secret_)
+        word = secret_word();
     }
     const auto old = std::exchange(slots_, std::make_unique<Slot[]>(after));
     mask_ = after - 1;
