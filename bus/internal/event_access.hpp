@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <utility>
 
 #include "bus/event.hpp"
@@ -20,6 +22,12 @@ struct EventAccess {
   }
   static void retain(const BusEvent& event) noexcept { event.references_.fetch_add(1, std::memory_order_relaxed); }
   static void release(const BusEvent& event, std::uint32_t count = 1) noexcept { event.release(count); }
+  /// As `release`, while the caller holds all references.
+  static void release_private(const BusEvent& event) noexcept {
+    const std::uint32_t left = event.references_.load(std::memory_order_relaxed) - 1;
+    if (left == 0) return event.destroy();
+    event.references_.store(left, std::memory_order_relaxed);
+  }
   /// Takes over a reference that was counted already.
   static EventRef adopt(const BusEvent* event) noexcept {
     EventRef ref;

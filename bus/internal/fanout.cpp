@@ -4,6 +4,7 @@
 #include <cassert>
 #include <utility>
 
+#include "bus/internal/asymmetric_fence.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/event_block.hpp"
 
@@ -77,6 +78,19 @@ void Fanout::dispatch(std::span<BusEvent* const> events) noexcept {
   bump(counters_.dispatched, events.size());
 }
 
+inline void Fanout::touch_inbox(GroupInbox& inbox) {
+  if (!inbox.listed) [[unlikely]] {
+    inbox.listed = true;
+    inboxes_.push_back(&inbox);
+  }
+}
+
+inline void Fanout::touch(SubscriberState& state) {
+  if (GroupInbox* inbox = state.inbox()) return touch_inbox(*inbox);
+  if (std::exchange(state.touched, true)) return;
+  touched_.push_back(&state);
+}
+
 /// Sets an event's references, while nobody else can see it, and puts it into the history, which has one of its own.
 /// The dispatcher holds one of an event that nobody wants.
 inline void Fanout::settle(BusEvent& event, std::uint32_t references) noexcept {
@@ -98,25 +112,37 @@ void Fanout::settle_other(BusEvent& event, std::uint32_t references) noexcept {
 /// Matches and delivers event by event, for what there is of subscribers is at hand. `already`: references that are
 /// others'.
 void Fanout::deliver_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept {
+  const auto by_connector = index_.by_connector();
+  const bool plain = left_out_ == 0 && !history_.enabled();
   for (BusEvent* event : events) {
-    std::uint32_t references = already;
-    matches_.clear();
-    index_.for_each_match(
-        *event, [&](SubscriberState & state) __attribute__((always_inline)) {
-          if (left_out_ != 0 && state.id() == left_out_) [[unlikely]]
-            return;
-          ++references;
-          // Nobody sees what is in an inbox before the turn is over.
-          if (state.inbox() != nullptr && state.push_to_inbox(*event)) [[likely]] {
-            touch_inbox(*state.inbox());
-          } else {
-            matches_.push_back({event, &state});
-          }
-        });
-    settle(*event, references);
-    for (std::size_t i = 0; i < matches_.size(); ++i)
-      deliver(*matches_[i].state, *event);
+    SubscriberState* const only = plain ? by_connector.only_match(*event) : nullptr;
+    // Nobody sees what is in an inbox before the turn is over.
+    if (only != nullptr && only->inbox() != nullptr && only->push_to_inbox(*event)) [[likely]] {
+      EventAccess::set_references(*event, already + 1);
+      touch_inbox(*only->inbox());
+    } else {
+      deliver_to_matches(*event, already);
+    }
   }
+}
+
+void Fanout::deliver_to_matches(BusEvent& event, std::uint32_t already) noexcept {
+  std::uint32_t references = already;
+  matches_.clear();
+  index_.for_each_match(
+      event, [&](SubscriberState & state) __attribute__((always_inline)) {
+        if (left_out_ != 0 && state.id() == left_out_) [[unlikely]]
+          return;
+        ++references;
+        if (state.inbox() != nullptr && state.push_to_inbox(event)) [[likely]] {
+          touch_inbox(*state.inbox());
+        } else {
+          matches_.push_back({&event, &state});
+        }
+      });
+  settle(event, references);
+  for (std::size_t i = 0; i < matches_.size(); ++i)
+    deliver(*matches_[i].state, event);
 }
 
 /// The same for very many subscribers, of whom each is cold: first all matches of the turn, then the deliveries, each
@@ -181,16 +207,37 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
   if (whole_turns) {
     deliver_block(events);
   } else {
-    deliver_to_shared(events);
+    for (BusEvent* event : events)
+      deliver_to_shared(*event);
   }
 }
 
-void Fanout::deliver_to_shared(std::span<BusEvent* const> events) noexcept {
+/// One event. Whoever has no room for it comes first, and with the next one before anybody else: a reference that
+/// nobody takes is given back without a read-modify-write as long as nobody else has one.
+void Fanout::deliver_to_shared(BusEvent& event) noexcept {
+  bool private_to_us = index_.empty() && !history_.enabled();
   // By index, and backwards: a subscriber that ends while it is served is replaced by the last one.
   for (std::size_t i = shared_.size(); i-- > 0;) {
     SubscriberState& state = *shared_[i];
     if (left_out_ != 0 && state.id() == left_out_) continue;
-    deliver(state, *events.front());
+    if (state.offer_to_stream(event)) [[likely]] {
+      touch(state);
+      private_to_us = false;
+      continue;
+    }
+    if (state.loses_quietly() && !options_.log && dead_letter_index_.empty()) [[likely]] {
+      state.lose_of_stream(event);
+      touch(state);
+    } else {
+      private_to_us = false;
+      lose_new(state, event);
+    }
+    if (private_to_us) {
+      EventAccess::release_private(event);
+      continue;
+    }
+    EventAccess::release(event);
+    if (i < shared_.size() && shared_[i] == &state) std::swap(shared_[i], shared_.back());
   }
 }
 
@@ -216,7 +263,7 @@ void Fanout::lose_rest(SubscriberState& state, const EventBlock& block, std::siz
   const std::span<const EventRef> lost(block.events() + from, end - from);
   state.count_matched(lost.size());
   state.lose({lost.front()->sequence(), lost.back()->sequence(), lost.size()}, true);
-  if (state.on_drop() || !dead_letter_index_.empty()) {
+  if (tells_of_losses(state)) {
     for (const EventRef& event : lost)
       tell_of_loss(state, event);
   }
@@ -238,14 +285,9 @@ void Fanout::deliver(SubscriberState& state, BusEvent& event) noexcept {
       return;
     case SubscriberState::Offer::lent:
       break;
-    case SubscriberState::Offer::lost: {
-      EventRef lost = EventAccess::adopt(&event);
-      touch(state);
-      book_loss(state, lost, true);
-      if (state.overflow() == Overflow::close_subscriber) state.end(CloseReason::overflowed);
-      EventAccess::forget(lost);
-      break;
-    }
+    case SubscriberState::Offer::lost:
+      lose_new(state, event);
+      return EventAccess::release(event);
   }
   if (state.ended()) {
     touch(state);
@@ -254,21 +296,37 @@ void Fanout::deliver(SubscriberState& state, BusEvent& event) noexcept {
   EventAccess::release(event);
 }
 
+/// The new event is what is lost, for there is no room. Consumes no reference.
+void Fanout::lose_new(SubscriberState& state, BusEvent& event) noexcept {
+  EventRef lost = EventAccess::adopt(&event);
+  touch(state);
+  book_loss(state, lost, true);
+  EventAccess::forget(lost);
+  if (state.overflow() != Overflow::close_subscriber) return;
+  state.end(CloseReason::overflowed);
+  remove(state);
+}
+
+bool Fanout::tells_of_losses(const SubscriberState& state) const noexcept {
+  return state.hooks_losses() || !dead_letter_index_.empty();
+}
+
 void Fanout::book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept {
   state.lose({event->sequence(), event->sequence(), 1}, in_band);
-  tell_of_loss(state, event);
+  if (tells_of_losses(state)) tell_of_loss(state, event);
   log_loss(state, 1);
 }
 
 void Fanout::log_loss(SubscriberState& state, std::uint64_t count) {
+  if (!options_.log) return;
   state.drop_log().count([this] { return now(); }, options_.log, count,
                          [&] { return "subscriber queue full name=" + state.name(); });
 }
 
 void Fanout::tell_of_loss(SubscriberState& state, const EventRef& event) noexcept {
-  if (const auto& on_drop = state.on_drop()) {
+  if (state.hooks_losses()) {
     try {
-      on_drop(event);
+      state.on_drop()(event);
     } catch (...) {
       state.count_callback_failure();
     }
@@ -397,19 +455,6 @@ void Fanout::end_all(CloseReason why) {
   }
 }
 
-void Fanout::touch_inbox(GroupInbox& inbox) {
-  if (!inbox.listed) [[unlikely]] {
-    inbox.listed = true;
-    inboxes_.push_back(&inbox);
-  }
-}
-
-void Fanout::touch(SubscriberState& state) {
-  if (GroupInbox* inbox = state.inbox()) return touch_inbox(*inbox);
-  if (std::exchange(state.touched, true)) return;
-  touched_.push_back(&state);
-}
-
 void Fanout::finish_turn() noexcept {
   if (!slow_.empty()) {
     slow_.look(now(), notices_, to_close_);
@@ -443,10 +488,14 @@ void Fanout::wake_touched() noexcept {
   // Waiters of one target in a row are handed over together.
   detail::Waiter* first = nullptr;
   detail::Waiter* last = nullptr;
+  // One fence for all of them is cheaper than a read-modify-write for each that is at work.
+  const bool fenced = touched_.size() > 1;
+  if (fenced) full_fence();
   for (SubscriberState* state : touched_) {
     state->touched = false;
-    detail::Waiter* const waiter = state->take_parked();
+    detail::Waiter* const waiter = fenced ? state->take_parked_behind_fence() : state->take_parked();
     if (waiter == nullptr) continue;
+    state->prefetch_consumer();
     waiter->next = nullptr;
     // Its owner is likely to look at what follows it, soon.
     __builtin_prefetch(reinterpret_cast<const std::byte*>(waiter) + 64, 1);

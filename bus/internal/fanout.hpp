@@ -66,12 +66,15 @@ class Fanout {
   void settle(BusEvent& event, std::uint32_t references) noexcept;
   void settle_other(BusEvent& event, std::uint32_t references) noexcept;
   void deliver_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept;
+  void deliver_to_matches(BusEvent& event, std::uint32_t already) noexcept;
   void deliver_cold_matches(std::span<BusEvent* const> events, std::uint32_t already) noexcept;
   void dispatch_prepared(std::span<BusEvent* const> events) noexcept;
-  void deliver_to_shared(std::span<BusEvent* const> events) noexcept;
+  void deliver_to_shared(BusEvent& event) noexcept;
   void deliver_block(std::span<BusEvent* const> events) noexcept;
   void lose_rest(SubscriberState& state, const EventBlock& block, std::size_t from) noexcept;
   void deliver(SubscriberState& state, BusEvent& event) noexcept;
+  void lose_new(SubscriberState& state, BusEvent& event) noexcept;
+  [[nodiscard]] bool tells_of_losses(const SubscriberState& state) const noexcept;
   /// `event` matched `state` and was not or no longer kept.
   void book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept;
   void log_loss(SubscriberState& state, std::uint64_t count);

@@ -78,6 +78,10 @@ class MatchBucket {
     content_ = 0;
   }
 
+  /// The subscriber, if there is one alone with nothing to check.
+  [[nodiscard]] Subscriber* plain_one() const noexcept {
+    return (content_ & kBits) == 0 ? reinterpret_cast<Subscriber*>(content_) : nullptr;
+  }
   template <class Fn>
   [[gnu::always_inline]] void for_each_match(const BusEvent& event, Fn& fn) const {
     if ((content_ & kBits) == 0) {

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <span>
 #include <utility>
@@ -13,13 +12,14 @@
 #include "bus/event.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/event_block.hpp"
+#include "bus/internal/open_gap.hpp"
 #include "bus/received.hpp"
 
 namespace sharingbus::internal {
 
 /// One subscriber's bounded queue where the new event is what is lost: between the dispatcher (producer side) and one
 /// receiver (consumer side). Holds single events, runs of a block's events, and gaps at their place, in a ring of
-/// segments that grows to its high-water mark. The capacity is exact. Everything but a loss is free of locks.
+/// segments that grows to its high-water mark. The capacity is exact. Everything but the end of a gap is free of locks.
 class StreamQueue {
  public:
   explicit StreamQueue(std::size_t capacity, std::size_t capacity_bytes = 0)
@@ -72,14 +72,9 @@ class StreamQueue {
   }
 
   /// `gap.count` events that would have come here are lost.
-  void lose(Gap gap) {
-    const std::scoped_lock lock(rare().mutex);
-    Gap& open = rare_->open_gap;
-    if (gap_open_.load(std::memory_order_relaxed)) {
-      // Losses do not always rise: a dead-letter subscription misses those of several others.
-      gap = {std::min(open.first, gap.first), std::max(open.last, gap.last), open.count + gap.count};
-    }
-    open = gap;
+  void lose(const Gap& gap) {
+    if (gap_open_.load(std::memory_order_relaxed)) return rare_->open_gap.lose(gap, true);
+    rare().open_gap.lose(gap, false);
     gap_open_.store(true, std::memory_order_release);
   }
 
@@ -137,8 +132,9 @@ class StreamQueue {
   [[nodiscard]] Position position() const noexcept { return {read_, run_ != nullptr}; }
   /// Whether `lend` would yield something to a consumer who is there. Any thread.
   [[nodiscard]] bool readable_at(Position at) const noexcept {
-    return at.in_run || at.read != written_.load(std::memory_order_acquire) ||
-           gap_open_.load(std::memory_order_acquire);
+    // seq_cst with a receiver that parked: see SubscriberState::park_as.
+    return at.in_run || at.read != written_.load(std::memory_order_seq_cst) ||
+           (gap_open_.load(std::memory_order_seq_cst) && !rare_->open_gap.taken());
   }
   [[nodiscard]] bool readable() const noexcept { return readable_at(position()); }
 
@@ -209,8 +205,7 @@ class StreamQueue {
   };
   /// What most queues never need: made when the first event is lost, or at once for a bound in bytes.
   struct Rare {
-    std::mutex mutex;
-    Gap open_gap;
+    OpenGap open_gap;
     std::size_t capacity_bytes = 0;
     std::atomic<std::uint64_t> bytes_in{0};
     std::atomic<std::uint64_t> bytes_out{0};
@@ -290,10 +285,11 @@ class StreamQueue {
   /// An event follows the open gap, so its place is fixed. Returns the number of words.
   std::uint64_t settle_gap() {
     if (!gap_open_.load(std::memory_order_relaxed)) return 0;
-    const std::scoped_lock lock(rare_->mutex);
-    if (!gap_open_.load(std::memory_order_relaxed)) return 0;
-    append_gap(rare_->open_gap);
     gap_open_.store(false, std::memory_order_relaxed);
+    const Gap gap = rare_->open_gap.settle();
+    // The consumer has taken it.
+    if (gap.count == 0) return 0;
+    append_gap(gap);
     return kGapWords;
   }
 
@@ -343,11 +339,12 @@ class StreamQueue {
 
   Lent take_open_gap() {
     if (!gap_open_.load(std::memory_order_acquire)) return {};
-    const std::scoped_lock lock(rare_->mutex);
-    // Under the lock, because events may have been queued between the caller's look and the loss.
-    if (!gap_open_.load(std::memory_order_relaxed) || read_ != written_.load(std::memory_order_acquire)) return {};
-    gap_open_.store(false, std::memory_order_relaxed);
-    return Lent(rare_->open_gap);
+    const auto at_end = [this] {
+      // Acquire: whoever sees a gap open sees all that was queued before it.
+      return gap_open_.load(std::memory_order_acquire) && read_ == written_.load(std::memory_order_acquire);
+    };
+    const Gap gap = rare_->open_gap.take(at_end);
+    return gap.count != 0 ? Lent(gap) : Lent();
   }
 
   void retire() noexcept {

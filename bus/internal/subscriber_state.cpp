@@ -140,6 +140,7 @@ SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options,
       wait_(options.wait),
       on_throw_(options.on_throw),
       takes_runs_(options.filter.is_all() && kind_ == Kind::stream && options.capacity_bytes == 0),
+      hooks_losses_(options.on_drop != nullptr),
       filter_(std::move(options.filter)),
       rare_(Rare::of(kind_, options, callback)),
       ledger_(ledger) {
@@ -168,13 +169,10 @@ ConflatingQueue& SubscriberState::displacing() const noexcept {
   return *rare_->displacing;
 }
 
-StreamQueue& SubscriberState::made_queue() {
-  StreamQueue* queue = queue_.load(std::memory_order_relaxed);
-  if (queue == nullptr) [[unlikely]] {
-    queue = new StreamQueue(capacity_, rare_ != nullptr ? rare_->capacity_bytes : 0);
-    // Release pairs with the receiver's acquire in next_lent and the like.
-    queue_.store(queue, std::memory_order_release);
-  }
+StreamQueue& SubscriberState::make_queue() {
+  auto* const queue = new StreamQueue(capacity_, rare_ != nullptr ? rare_->capacity_bytes : 0);
+  // Release pairs with the receiver's acquire in next_lent and the like.
+  queue_.store(queue, std::memory_order_release);
   return *queue;
 }
 
@@ -222,8 +220,7 @@ SubscriptionStats SubscriberState::stats() const {
 }
 
 const std::function<void(const EventRef&)>& SubscriberState::on_drop() const noexcept {
-  static const std::function<void(const EventRef&)> none;
-  return rare_ != nullptr ? rare_->on_drop : none;
+  return rare_->on_drop;
 }
 
 const SlowPolicy& SubscriberState::slow_policy() const noexcept {
@@ -261,6 +258,18 @@ SubscriberState::Offer SubscriberState::offer(const BusEvent& event, std::vector
   if (kind_ == Kind::inbox) return Offer::lost;
   const bool taken = kind_ == Kind::displacing ? displacing().push(event, displaced) : made_queue().push(event);
   return taken ? Offer::taken : Offer::lost;
+}
+
+bool SubscriberState::make_way(std::uint64_t matched) {
+  // What wraps around does not matter to the difference. Acquire pairs with book_received: what was received is out of
+  // the way.
+  const auto depth = static_cast<std::uint32_t>(matched - read(lagged_) - received_.load(std::memory_order_acquire));
+  if (depth >= capacity_) return false;
+  const std::uint32_t high_water = std::max(high_water_.load(std::memory_order_relaxed), depth + 1);
+  high_water_.store(high_water, std::memory_order_relaxed);
+  free_until_ = static_cast<std::uint32_t>(matched) + high_water - depth;
+  if (losses_ != nullptr) settle_gap();
+  return true;
 }
 
 /// An event follows the open gap, so its place is fixed.
@@ -317,11 +326,14 @@ std::uint64_t SubscriberState::callback_failures() const noexcept {
   return rare_ != nullptr ? read(rare_->failures) : 0;
 }
 
-void SubscriberState::lose(Gap gap, bool in_band) {
-  // Release pairs with depth: whoever sees the loss sees the match.
-  lagged_.store(read(lagged_) + gap.count, std::memory_order_release);
+void SubscriberState::lose(const Gap& gap, bool in_band) {
+  count_lagged(gap.count);
   if (!in_band || is_inline()) return;
-  if (kind_ == Kind::inbox) return open_gap(gap);
+  if (kind_ == Kind::inbox) {
+    // The next one to be pushed fixes the gap's place.
+    free_until_ = static_cast<std::uint32_t>(read(matched_));
+    return open_gap(gap);
+  }
   kind_ == Kind::displacing ? displacing().lose(gap) : made_queue().lose(gap);
 }
 
@@ -440,11 +452,12 @@ bool SubscriberState::park_as(detail::Waiter* waiter, detail::Waiter* function) 
   // Once parked, somebody else may be woken and receive, so nothing of the consumer's side may be touched after that.
   const StreamQueue* queue = queue_.load(std::memory_order_acquire);
   const StreamQueue::Position at = queue != nullptr ? queue->position() : StreamQueue::Position{};
-  if (detail::Waiter* replaced = parked_.exchange(waiter, std::memory_order_acq_rel)) replaced->target->drop(replaced);
-  queue = queue_.load(std::memory_order_acquire);
+  // seq_cst, as all looks after it: see take_parked_behind_fence.
+  if (detail::Waiter* replaced = parked_.exchange(waiter, std::memory_order_seq_cst)) replaced->target->drop(replaced);
+  queue = queue_.load(std::memory_order_seq_cst);
   const bool readable =
       kind_ == Kind::displacing ? displacing().readable() : queue != nullptr && queue->readable_at(at);
-  if (!readable && !ended_.load(std::memory_order_acquire)) return true;
+  if (!readable && !ended_.load(std::memory_order_seq_cst)) return true;
   // Something came in between. If the dispatcher was faster it has woken, or is about to wake, the waiter.
   return !unpark(waiter);
 }

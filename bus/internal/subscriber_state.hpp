@@ -74,20 +74,25 @@ class SubscriberState {
   /// happened.
   [[nodiscard, gnu::always_inline]] bool push_to_inbox(const BusEvent& event) {
     const std::uint64_t matched = matched_.load(std::memory_order_relaxed);
-    // What wraps around does not matter to the difference.
-    const auto accepted = static_cast<std::uint32_t>(matched - lagged_.load(std::memory_order_relaxed));
-    if (accepted - received_seen_ >= high_water_.load(std::memory_order_relaxed) && !has_room(accepted)) [[unlikely]]
+    if (static_cast<std::uint32_t>(matched) == free_until_ && !make_way(matched)) [[unlikely]]
       return false;
-    if (losses_ != nullptr) [[unlikely]]
-      settle_gap();
     matched_.store(matched + 1, std::memory_order_relaxed);
     inbox_->push_event(event, member());
     return true;
   }
-  /// For `takes_runs` subscribers.
+  // For `takes_runs` subscribers: `offer` without the cases that they are not, and for a turn. False: no room.
+  [[nodiscard]] bool offer_to_stream(const BusEvent& event) {
+    matched_.store(matched_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return made_queue().push(event);
+  }
+  /// `lose` for the one that was just offered.
+  void lose_of_stream(const BusEvent& event) {
+    count_lagged(1);
+    queue_.load(std::memory_order_relaxed)->lose({event.sequence(), event.sequence(), 1});
+  }
   StreamQueue::RunTaken offer_run(const EventBlock& block);
   /// Books losses: `gap` of events that matched; `in_band` unless the queue has it at its place already.
-  void lose(Gap gap, bool in_band);
+  void lose(const Gap& gap, bool in_band);
   /// They matched, but nothing more is to be done about them.
   void count_matched(std::uint64_t count) noexcept;
   /// A gap of unknown size at the start of a late join.
@@ -99,11 +104,25 @@ class SubscriberState {
   [[nodiscard]] bool ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
   /// Whoever is parked, to be woken by the caller.
   [[nodiscard]] detail::Waiter* take_parked() noexcept {
-    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_consumer();
-    __builtin_prefetch(&received_, 1);
     // A read-modify-write on both sides orders this with park(): either it sees our event, or we see that it parked.
     return parked_.exchange(nullptr, std::memory_order_acq_rel);
   }
+  /// The same, cheaper when nobody is, behind a full_fence: either park() is before the fence, and we see it, or it
+  /// sees our event.
+  [[nodiscard]] detail::Waiter* take_parked_behind_fence() noexcept {
+    return parked_.load(std::memory_order_relaxed) != nullptr ? take_parked() : nullptr;
+  }
+  /// What whoever was parked is going to touch.
+  void prefetch_consumer() const noexcept {
+    if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_consumer();
+    __builtin_prefetch(&received_, 1);
+  }
+  [[nodiscard]] bool hooks_losses() const noexcept { return hooks_losses_; }
+  /// Of its own, a loss has no more effect than to be booked.
+  [[nodiscard]] bool loses_quietly() const noexcept {
+    return !hooks_losses_ && overflow_ != Overflow::close_subscriber;
+  }
+  /// Only when there is one.
   [[nodiscard]] const std::function<void(const EventRef&)>& on_drop() const noexcept;
   [[nodiscard]] const SlowPolicy& slow_policy() const noexcept;
   [[nodiscard]] const Start& start() const noexcept;
@@ -169,14 +188,11 @@ class SubscriberState {
   [[nodiscard]] InboxMember& member() const noexcept {
     return static_cast<InboxMember&>(*parked_.load(std::memory_order_relaxed));
   }
-  /// When the most that were ever queued may be there, of which the capacity is the limit.
-  bool has_room(std::uint32_t accepted) noexcept {
-    // Acquire pairs with book_received: what was received is out of the way.
-    received_seen_ = static_cast<std::uint32_t>(received_.load(std::memory_order_acquire));
-    const std::uint32_t depth = accepted - received_seen_;
-    if (depth >= capacity_) return false;
-    if (depth >= high_water_.load(std::memory_order_relaxed)) high_water_.store(depth + 1, std::memory_order_relaxed);
-    return true;
+  /// Of one with an inbox, at `free_until_`: whether there is room, and then nothing in the way until a new one.
+  bool make_way(std::uint64_t matched);
+  void count_lagged(std::uint64_t count) noexcept {
+    // Release pairs with depth: whoever sees the loss sees the match.
+    lagged_.store(lagged_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
   void open_gap(const Gap& gap);
   void settle_gap();
@@ -184,7 +200,11 @@ class SubscriberState {
   Offer call_inline(const BusEvent& event);
   [[nodiscard]] ConflatingQueue& displacing() const noexcept;
   /// Made with the first event: most of ten thousand subscriptions are idle. The dispatcher's.
-  [[nodiscard]] StreamQueue& made_queue();
+  [[nodiscard]] StreamQueue& made_queue() {
+    StreamQueue* const queue = queue_.load(std::memory_order_relaxed);
+    return queue != nullptr ? *queue : make_queue();
+  }
+  StreamQueue& make_queue();
   Lent next_lent(std::size_t limit);
   Received next_received();
   bool park_as(detail::Waiter* waiter, detail::Waiter* function);
@@ -215,8 +235,9 @@ class SubscriberState {
   std::atomic<bool> ended_{false};
   CloseReason close_reason_ = CloseReason::unsubscribed;  // written before ended_
   const std::uint32_t capacity_;
-  // With an inbox: the low bits of what the receiver was last seen to have received, and the most that were queued.
-  std::uint32_t received_seen_ = 0;
+  // With an inbox: the low bits of the number of matches at which more may be queued than ever before, or a gap waits
+  // for its place; and the most that were queued.
+  std::uint32_t free_until_ = 0;
   std::atomic<std::uint32_t> high_water_{0};
   std::atomic<bool> let_go_{false};
   const Kind kind_ : 4;
@@ -224,6 +245,7 @@ class SubscriberState {
   const WaitStrategy wait_ : 4;
   const OnThrow on_throw_ : 2;
   const bool takes_runs_ : 1;
+  const bool hooks_losses_ : 1;
 
   // Seldom looked at. It keeps apart what the two sides write.
   std::unique_ptr<Losses> losses_;

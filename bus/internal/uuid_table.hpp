@@ -23,12 +23,43 @@ class UuidTable {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
   /// Null when there is none. Not of an empty table.
-  [[nodiscard, gnu::always_inline]] const Bucket* find(const Uuid& uuid) const noexcept {
-    for (std::size_t at = home_of(uuid);; at = (at + 1) & mask_) {
-      const Slot& slot = slots_[at];
-      if (slot.bucket.empty()) return nullptr;
-      if (slot.uuid == uuid) return &slot.bucket;
+  [[nodiscard, gnu::always_inline]] const Bucket* find(const Uuid& uuid) const noexcept { return finder().find(uuid); }
+
+ private:
+  struct Slot {
+    Uuid uuid;
+    Bucket bucket;
+  };
+
+ public:
+  /// For many look-ups, between which buckets may be removed and not added.
+  class Finder {
+   public:
+    [[nodiscard, gnu::always_inline]] const Bucket* find(const Uuid& uuid) const noexcept {
+      for (std::size_t at = home_of(uuid);; at = (at + 1) & mask) {
+        const Slot& slot = slots[at];
+        if (slot.bucket.empty()) return nullptr;
+        if (slot.uuid == uuid) return &slot.bucket;
+      }
     }
+
+   private:
+    friend UuidTable;
+    [[nodiscard]] std::size_t home_of(const Uuid& uuid) const noexcept {
+      std::array<std::uint64_t, 2> halves;
+      std::memcpy(halves.data(), uuid.bytes.data(), sizeof halves);
+      return fold(halves[0] ^ secret[0], halves[1] ^ secret[1]) & mask;
+    }
+    const Slot* slots;
+    std::size_t mask;
+    std::array<std::uint64_t, 2> secret;
+  };
+  [[nodiscard]] Finder finder() const noexcept {
+    Finder finder;
+    finder.slots = slots_.get();
+    finder.mask = mask_;
+    finder.secret = secret_;
+    return finder;
   }
   void prefetch(const Uuid& uuid) const noexcept { __builtin_prefetch(&slots_[home_of(uuid)]); }
 
@@ -53,16 +84,7 @@ class UuidTable {
   }
 
  private:
-  struct Slot {
-    Uuid uuid;
-    Bucket bucket;
-  };
-
-  [[nodiscard]] std::size_t home_of(const Uuid& uuid) const noexcept {
-    std::array<std::uint64_t, 2> halves;
-    std::memcpy(halves.data(), uuid.bytes.data(), sizeof halves);
-    return fold(halves[0] ^ secret_[0], halves[1] ^ secret_[1]) & mask_;
-  }
+  [[nodiscard]] std::size_t home_of(const Uuid& uuid) const noexcept { return finder().home_of(uuid); }
 
   void grow() {
     const std::size_t before = slots_ == nullptr ? 0 : mask_ + 1;
