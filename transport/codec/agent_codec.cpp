@@ -1,12 +1,16 @@
 #include "transport/codec/agent_codec.hpp"
 
 #include <array>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
+#include <google/protobuf/io/coded_stream.h>
+
 #include "transport/codec/internal/agent_uds_decode.hpp"
 #include "transport/codec/internal/agent_wire.hpp"
+#include "transport/codec/internal/kept_part.hpp"
 #include "transport/codec/internal/protobuf_text.hpp"
 
 namespace sharingbus::transport {
@@ -41,16 +45,28 @@ Error not_carried(std::string_view name, std::string_view by) {
   return {errc::serialization_failed, std::string(name) + " is not carried by " + std::string(by)};
 }
 
+template <class Message, class Envelope>
+Result<std::string> encode_protobuf(const Message& message, Envelope& envelope) {
+  internal::to_wire(message, envelope);
+  std::string bytes = internal::serialize(envelope);
+  if (bytes.empty()) return Error(errc::message_too_large, "more than Protobuf can hold");
+  return bytes;
+}
+
 template <class Message>
 Result<std::string> encode_one(const Message& message, AgentWire wire) {
   if (wire == AgentWire::protobuf) {
     if constexpr (kOnGrpc<Message>) {
-      std::conditional_t<kFromProxy<Message>, internal::agent_wire::ProxyToAgent, internal::agent_wire::AgentToProxy>
-          envelope;
-      internal::to_wire(message, envelope);
-      std::string bytes = internal::serialize(envelope);
-      if (bytes.empty()) return Error(errc::message_too_large, "more than Protobuf can hold");
-      return bytes;
+      using Envelope = std::conditional_t<kFromProxy<Message>, internal::agent_wire::ProxyToAgent,
+                                          internal::agent_wire::AgentToProxy>;
+      Envelope envelope;
+      if constexpr (kIsOneOf<Message, RequestHeaders, AgentResponse>) {
+        internal::LentPart<Envelope> part(envelope);
+        auto bytes = encode_protobuf(message, envelope);
+        if (bytes) part.is_of(bytes->size());
+        return bytes;
+      }
+      return encode_protobuf(message, envelope);
     }
     return not_carried(Message::event_name, "gRPC");
   }
@@ -65,13 +81,16 @@ Result<std::string> encode_one(const std::variant<Messages...>& message, AgentWi
   return std::visit([wire](const auto& held) { return encode_one(held, wire); }, message);
 }
 
-template <class Envelope, class Any>
-Result<Any> decode_protobuf(std::string_view bytes) {
-  if (!internal::fits_protobuf(bytes)) return internal::malformed(kWhat, bytes, "more than Protobuf can hold");
-  Envelope envelope;
-  if (!envelope.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return internal::parse_failure(kWhat, bytes, envelope);
-  }
+template <class Envelope>
+bool parse(std::string_view bytes, Envelope& envelope) {
+  google::protobuf::io::CodedInputStream coded(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                                               static_cast<int>(bytes.size()));
+  return envelope.MergeFromCodedStream(&coded) && coded.ConsumedEntireMessage();
+}
+
+template <class Any, class Envelope>
+Result<Any> message_in(std::string_view bytes, Envelope& envelope) {
+  if (!parse(bytes, envelope)) return internal::parse_failure(kWhat, bytes, envelope);
   Any message = internal::from_wire(envelope);
   if (auto* unknown = std::get_if<UnknownMessage>(&message)) {
     auto unset = internal::unset_kind(kWhat, bytes, envelope);
@@ -83,6 +102,16 @@ Result<Any> decode_protobuf(std::string_view bytes) {
     return internal::malformed(kWhat, bytes, std::string(invalid->kind) + ": " + invalid->error);
   }
   return message;
+}
+
+template <class Envelope, class Any>
+Result<Any> decode_protobuf(std::string_view bytes) {
+  if (!internal::fits_protobuf(bytes)) return internal::malformed(kWhat, bytes, "more than Protobuf can hold");
+  Envelope envelope;
+  if (!internal::LentPart<Envelope>::is_in(bytes)) return message_in<Any>(bytes, envelope);
+  internal::LentPart<Envelope> part(envelope);
+  part.is_of(bytes.size());
+  return message_in<Any>(bytes, envelope);
 }
 
 template <class Any, class Message>

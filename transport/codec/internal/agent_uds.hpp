@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -35,8 +36,10 @@ enum class UdsType : std::uint8_t {
 template <class Message>
 [[nodiscard]] Result<std::string> encode_uds(const Message& message, agent_messages::Encoding encoding);
 
-/// RFC 3339 in UTC with milliseconds.
-[[nodiscard]] std::string to_rfc3339(std::uint64_t unix_ms);
+/// A date, a time of day with milliseconds, and `Z`.
+using Rfc3339 = std::array<char, 24>;
+/// In UTC.
+[[nodiscard]] Rfc3339 to_rfc3339(std::uint64_t unix_ms);
 /// Unix time in milliseconds of RFC 3339 text, or of decimal milliseconds, which some peers write; 0 for other text.
 [[nodiscard]] std::uint64_t from_rfc3339(std::string_view text);
 

@@ -8,36 +8,34 @@
 namespace sharingbus::transport::internal {
 
 using namespace agent_messages;  // NOLINT(google-build-using-namespace): the subject's vocabulary
-namespace json = boost::json;
 
 namespace {
 
 /// An enum of serde: a text for a variant without fields, a map with one entry for one with.
 struct Variant {
-  std::string name;
+  std::string_view name;
   /// Null for a text.
-  const json::value* content = nullptr;
+  const PayloadValue* content = nullptr;
 };
-Variant variant_of(const json::value& in) {
-  if (const auto* text = in.if_string()) return {std::string(*text), nullptr};
-  const auto* object = in.if_object();
-  if (object == nullptr || object->size() != 1) return {};
-  return {std::string(object->begin()->key()), &object->begin()->value()};
+Variant variant_of(const PayloadValue& in) {
+  if (in.is_text()) return {in.bytes(), nullptr};
+  if (!in.is_map() || in.size() != 1) return {};
+  const auto member = *PayloadMembers(in).begin();
+  return {member.key, &member.value};
 }
 
 /// Reads each element of an optional array of structs.
 template <class Element, class Read>
 void read_list(Fields& fields, std::string_view key, std::vector<Element>& out, Read read_one) {
-  const json::value* value = fields.next(key);
+  const PayloadValue* value = fields.next(key);
   if (value == nullptr || value->is_null()) return;
-  const auto* list = value->if_array();
-  if (list == nullptr) return fields.wrong(key, "an array");
-  out.reserve(list->size());
-  for (const json::value& each : *list)
+  if (!value->is_array()) return fields.wrong(key, "an array");
+  out.reserve(value->size());
+  for (const PayloadValue& each : PayloadElements(*value))
     read_one(each, out.emplace_back());
 }
 
-void read_capabilities(const json::value& in, AgentCapabilities& out, Issue& issue) {
+void read_capabilities(const PayloadValue& in, AgentCapabilities& out, Issue& issue) {
   Fields fields(in, "capabilities.", issue);
   fields.required("agent_id", out.agent_id);
   fields.required("name", out.name);
@@ -46,7 +44,7 @@ void read_capabilities(const json::value& in, AgentCapabilities& out, Issue& iss
   fields.defaulted("supported_events", events);
   for (const std::int32_t event : events)
     out.supported_events.push_back(static_cast<EventType>(event));
-  if (const json::value* features = fields.next("features")) {
+  if (const PayloadValue* features = fields.next("features")) {
     Fields each(*features, "capabilities.features.", issue);
     each.defaulted("streaming_body", out.features.streaming_body);
     each.defaulted("websocket", out.features.websocket);
@@ -58,7 +56,7 @@ void read_capabilities(const json::value& in, AgentCapabilities& out, Issue& iss
     each.defaulted("flow_control", out.features.flow_control);
     each.defaulted("health_reporting", out.features.health_reporting);
   }
-  if (const json::value* limits = fields.next("limits")) {
+  if (const PayloadValue* limits = fields.next("limits")) {
     Fields each(*limits, "capabilities.limits.", issue);
     each.defaulted("max_body_size", out.limits.max_body_size);
     each.defaulted("max_concurrency", out.limits.max_concurrency);
@@ -66,7 +64,7 @@ void read_capabilities(const json::value& in, AgentCapabilities& out, Issue& iss
   }
 }
 
-void read_decision(const json::value& in, Decision& out, Issue& issue) {
+void read_decision(const PayloadValue& in, Decision& out, Issue& issue) {
   const Variant variant = variant_of(in);
   if (variant.name == "allow") {
     out = Allow{};
@@ -99,7 +97,7 @@ void read_decision(const json::value& in, Decision& out, Issue& issue) {
   }
 }
 
-void read_header_op(const json::value& in, HeaderOp& out, Issue& issue) {
+void read_header_op(const PayloadValue& in, HeaderOp& out, Issue& issue) {
   const Variant variant = variant_of(in);
   const bool remove = variant.name == "remove";
   if (variant.content == nullptr || (!remove && variant.name != "set" && variant.name != "add")) {
@@ -113,17 +111,16 @@ void read_header_op(const json::value& in, HeaderOp& out, Issue& issue) {
   if (!remove) fields.required("value", out.value);
 }
 
-void read_audit(const json::value& in, AuditMetadata& out, std::string& correlation_id, Issue& issue) {
+void read_audit(const PayloadValue& in, AuditMetadata& out, std::string& correlation_id, Issue& issue) {
   Fields fields(in, "audit.", issue);
   fields.defaulted("tags", out.tags);
   fields.defaulted("rule_ids", out.rule_ids);
   fields.optional("confidence", out.confidence);
   fields.defaulted("reason_codes", out.reason_codes);
-  const json::value* custom = fields.next("custom");
+  const PayloadValue* custom = fields.next("custom");
   if (custom == nullptr || custom->is_null()) return;
-  const auto* entries = custom->if_object();
-  if (entries == nullptr) return issue.raise("audit.custom is no map");
-  for (const auto& [key, value] : *entries) {
+  if (!custom->is_map()) return issue.raise("audit.custom is no map");
+  for (const auto& [key, value] : PayloadMembers(*custom)) {
     if (key == "correlation_id") {
       if (read(value, correlation_id) != kFine) issue.raise("audit.custom.correlation_id is not a text");
     } else if (read(value, AnyJson{out.custom_json[std::string(key)]}) != kFine) {
@@ -133,12 +130,12 @@ void read_audit(const json::value& in, AuditMetadata& out, std::string& correlat
 }
 
 void read_mutation(Fields& fields, std::string_view key, std::optional<BodyMutation>& out, Issue& issue) {
-  const json::value* value = fields.next(key);
+  const PayloadValue* value = fields.next(key);
   if (value == nullptr || value->is_null()) return;
   BodyMutation& mutation = out.emplace();
   Fields each(*value, "body_mutation.", issue);
   std::string data;
-  const json::value* content = each.next("data");
+  const PayloadValue* content = each.next("data");
   if (content != nullptr && !content->is_null()) {
     if (read(*content, Bytes{data}) != kFine) each.wrong("data", "base64 text");
     mutation.data = std::move(data);
@@ -146,7 +143,7 @@ void read_mutation(Fields& fields, std::string_view key, std::optional<BodyMutat
   each.defaulted("chunk_index", mutation.chunk_index);
 }
 
-void read_websocket_decision(const json::value& in, WebSocketDecision& out, Issue& issue) {
+void read_websocket_decision(const PayloadValue& in, WebSocketDecision& out, Issue& issue) {
   const Variant variant = variant_of(in);
   if (variant.name == "allow" || variant.name == "drop") {
     out.action = variant.name == "drop" ? WebSocketDecision::Action::drop : WebSocketDecision::Action::allow;
@@ -160,7 +157,7 @@ void read_websocket_decision(const json::value& in, WebSocketDecision& out, Issu
   }
 }
 
-void read_load(const json::value& in, LoadMetrics& out, Issue& issue) {
+void read_load(const PayloadValue& in, LoadMetrics& out, Issue& issue) {
   Fields fields(in, "load.", issue);
   fields.defaulted("in_flight", out.in_flight);
   fields.defaulted("queue_depth", out.queue_depth);
@@ -173,7 +170,7 @@ void read_load(const json::value& in, LoadMetrics& out, Issue& issue) {
   fields.defaulted("requests_timed_out", out.requests_timed_out);
 }
 
-void read_resources(const json::value& in, ResourceMetrics& out, Issue& issue) {
+void read_resources(const PayloadValue& in, ResourceMetrics& out, Issue& issue) {
   Fields fields(in, "resources.", issue);
   fields.optional("cpu_percent", out.cpu_percent);
   fields.optional("memory_bytes", out.memory_bytes);
@@ -185,14 +182,14 @@ void read_resources(const json::value& in, ResourceMetrics& out, Issue& issue) {
 }
 
 /// A number, or, in the form of the published library type, a struct that names it and has its details.
-void read_state(const json::value& in, HealthStatus& out, Issue& issue) {
+void read_state(const PayloadValue& in, HealthStatus& out, Issue& issue) {
   std::int32_t number = 0;
   if (read(in, number) == kFine) {
     out.state = static_cast<HealthState>(number);
     return;
   }
   Fields fields(in, "state.", issue);
-  std::string status;
+  std::string_view status;
   fields.required("status", status);
   fields.defaulted("disabled_features", out.disabled_features);
   fields.defaulted("timeout_multiplier", out.timeout_multiplier);
@@ -214,7 +211,7 @@ void read_named(Fields& fields, Metric& out) {
 }
 
 /// A number or its text; `+Inf` and `Inf` are infinity.
-bool read_bound(const json::value& in, double& out) {
+bool read_bound(const PayloadValue& in, double& out) {
   if (read(in, out) == kFine) return !std::isnan(out);
   std::string text;
   if (read(in, text) != kFine || text.empty()) return false;
@@ -227,20 +224,20 @@ bool read_bound(const json::value& in, double& out) {
   return end == text.c_str() + text.size() && !std::isnan(out);
 }
 
-void read_histogram(const json::value& in, HistogramMetric& out, Issue& issue) {
+void read_histogram(const PayloadValue& in, HistogramMetric& out, Issue& issue) {
   Fields fields(in, "histograms.", issue);
   read_named(fields, out);
   fields.required("sum", out.sum);
   fields.required("count", out.count);
-  read_list(fields, "buckets", out.buckets, [&issue](const json::value& each, HistogramBucket& bucket) {
+  read_list(fields, "buckets", out.buckets, [&issue](const PayloadValue& each, HistogramBucket& bucket) {
     Fields entry(each, "histograms.buckets.", issue);
-    const json::value* bound = entry.next("le");
+    const PayloadValue* bound = entry.next("le");
     if (bound == nullptr || !read_bound(*bound, bucket.le)) entry.wrong("le", "a number");
     entry.required("count", bucket.count);
   });
 }
 
-void read_rule(const json::value& in, RuleDefinition& out, Issue& issue) {
+void read_rule(const PayloadValue& in, RuleDefinition& out, Issue& issue) {
   Fields fields(in, "rules.", issue);
   fields.required("id", out.id);
   fields.defaulted("priority", out.priority);
@@ -250,10 +247,9 @@ void read_rule(const json::value& in, RuleDefinition& out, Issue& issue) {
   fields.defaulted("tags", out.tags);
 }
 
-void read_update(const json::value& in, ConfigUpdate& out, Issue& issue) {
-  const auto* object = in.if_object();
-  const auto* type = object != nullptr ? object->if_contains("type") : nullptr;
-  const std::string name = type != nullptr && type->is_string() ? std::string(type->get_string()) : "";
+void read_update(const PayloadValue& in, ConfigUpdate& out, Issue& issue) {
+  const PayloadValue* type = in.is_map() ? in.find("type") : nullptr;
+  const std::string_view name = type != nullptr && type->is_text() ? type->bytes() : "";
   Fields fields(in, "update_type.", issue);
   if (name == "request_reload") {
     out = RequestReload{};
@@ -261,7 +257,7 @@ void read_update(const json::value& in, ConfigUpdate& out, Issue& issue) {
     RuleUpdate update;
     fields.required("rule_set", update.rule_set);
     read_list(fields, "rules", update.rules,
-              [&issue](const json::value& each, RuleDefinition& rule) { read_rule(each, rule, issue); });
+              [&issue](const PayloadValue& each, RuleDefinition& rule) { read_rule(each, rule, issue); });
     fields.defaulted("remove_rules", update.remove_rules);
     out = std::move(update);
   } else if (name == "list_update") {
@@ -286,18 +282,16 @@ void read_update(const json::value& in, ConfigUpdate& out, Issue& issue) {
 }
 
 /// A number; the published library type has it as a text, or in a struct.
-void read_action(const json::value& in, FlowAction& out, Issue& issue) {
+void read_action(const PayloadValue& in, FlowAction& out, Issue& issue) {
   std::int32_t number = 0;
   if (read(in, number) == kFine) {
     out = static_cast<FlowAction>(number);
     return;
   }
-  std::string name = variant_of(in).name;
-  if (const auto* object = in.if_object()) {
+  std::string_view name = variant_of(in).name;
+  if (in.is_map()) {
     for (const char* key : {"type", "action"}) {
-      if (const auto* value = object->if_contains(key); value != nullptr && value->is_string()) {
-        name = std::string(value->get_string());
-      }
+      if (const PayloadValue* value = in.find(key); value != nullptr && value->is_text()) name = value->bytes();
     }
   }
   if (name == "pause") {
@@ -313,65 +307,65 @@ void read_action(const json::value& in, FlowAction& out, Issue& issue) {
 
 }  // namespace
 
-void read_message(const json::value& in, HandshakeResponse& out, Issue& issue) {
+void read_message(const PayloadValue& in, HandshakeResponse& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("protocol_version", out.protocol_version);
-  const json::value* capabilities = fields.next("capabilities");
+  const PayloadValue* capabilities = fields.next("capabilities");
   if (capabilities != nullptr && !capabilities->is_null()) {
     read_capabilities(*capabilities, out.capabilities.emplace(), issue);
   }
   fields.required("success", out.success);
   fields.optional("error", out.error);
-  std::string encoding = "json";
+  std::string_view encoding = "json";
   fields.defaulted("encoding", encoding);
   if (encoding != "json" && encoding != "msgpack") fields.wrong("encoding", "json or msgpack");
   out.encoding = encoding == "msgpack" ? Encoding::msgpack : Encoding::json;
 }
 
-void read_message(const json::value& in, ReverseRegistration& out, Issue& issue) {
+void read_message(const PayloadValue& in, ReverseRegistration& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("protocol_version", out.protocol_version);
   fields.required("agent_id", out.agent_id);
-  const json::value* capabilities = fields.next("capabilities");
+  const PayloadValue* capabilities = fields.next("capabilities");
   if (capabilities == nullptr) return issue.raise("capabilities is missing");
   read_capabilities(*capabilities, out.capabilities, issue);
   fields.optional("auth_token", out.auth_token);
   fields.defaulted("metadata", AnyJson{out.metadata_json});
 }
 
-void read_message(const json::value& in, AgentResponse& out, Issue& issue) {
+void read_message(const PayloadValue& in, AgentResponse& out, Issue& issue) {
   Fields fields(in, "", issue);
   std::uint32_t version = 0;
   fields.required("version", version);
-  const json::value* decision = fields.next("decision");
+  const PayloadValue* decision = fields.next("decision");
   if (decision == nullptr) return issue.raise("decision is missing");
   read_decision(*decision, out.decision, issue);
-  const auto op = [&issue](const json::value& each, HeaderOp& one) { read_header_op(each, one, issue); };
+  const auto op = [&issue](const PayloadValue& each, HeaderOp& one) { read_header_op(each, one, issue); };
   read_list(fields, "request_headers", out.request_headers, op);
   read_list(fields, "response_headers", out.response_headers, op);
   fields.defaulted("routing_metadata", out.routing_metadata);
-  const json::value* audit = fields.next("audit");
+  const PayloadValue* audit = fields.next("audit");
   if (audit != nullptr && !audit->is_null()) read_audit(*audit, out.audit, out.correlation_id, issue);
   if (out.correlation_id.empty()) issue.raise("audit.custom.correlation_id is missing");
   fields.defaulted("needs_more", out.needs_more);
   read_mutation(fields, "request_body_mutation", out.request_body_mutation, issue);
   read_mutation(fields, "response_body_mutation", out.response_body_mutation, issue);
-  const json::value* websocket = fields.next("websocket_decision");
+  const PayloadValue* websocket = fields.next("websocket_decision");
   if (websocket != nullptr && !websocket->is_null()) {
     read_websocket_decision(*websocket, out.websocket_decision.emplace(), issue);
   }
 }
 
-void read_message(const json::value& in, HealthStatus& out, Issue& issue) {
+void read_message(const PayloadValue& in, HealthStatus& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.defaulted("agent_id", out.agent_id);
-  const json::value* state = fields.next("state");
+  const PayloadValue* state = fields.next("state");
   if (state == nullptr) return issue.raise("state is missing");
   read_state(*state, out, issue);
   fields.optional("message", out.message);
-  const json::value* load = fields.next("load");
+  const PayloadValue* load = fields.next("load");
   if (load != nullptr && !load->is_null()) read_load(*load, out.load.emplace(), issue);
-  const json::value* resources = fields.next("resources");
+  const PayloadValue* resources = fields.next("resources");
   if (resources != nullptr && !resources->is_null()) read_resources(*resources, out.resources.emplace(), issue);
   fields.optional("valid_until_ms", out.valid_until_ms);
   fields.defaulted("timestamp_ms", out.timestamp_ms);
@@ -382,45 +376,45 @@ void read_message(const json::value& in, HealthStatus& out, Issue& issue) {
   fields.defaulted("recoverable", out.recoverable);
 }
 
-void read_message(const json::value& in, MetricsReport& out, Issue& issue) {
+void read_message(const PayloadValue& in, MetricsReport& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("agent_id", out.agent_id);
   fields.required("timestamp_ms", out.timestamp_ms);
   fields.required("interval_ms", out.interval_ms);
-  read_list(fields, "counters", out.counters, [&issue](const json::value& each, CounterMetric& counter) {
+  read_list(fields, "counters", out.counters, [&issue](const PayloadValue& each, CounterMetric& counter) {
     Fields entry(each, "counters.", issue);
     read_named(entry, counter);
     entry.required("value", counter.value);
   });
-  read_list(fields, "gauges", out.gauges, [&issue](const json::value& each, GaugeMetric& gauge) {
+  read_list(fields, "gauges", out.gauges, [&issue](const PayloadValue& each, GaugeMetric& gauge) {
     Fields entry(each, "gauges.", issue);
     read_named(entry, gauge);
     entry.required("value", gauge.value);
   });
   read_list(fields, "histograms", out.histograms,
-            [&issue](const json::value& each, HistogramMetric& histogram) { read_histogram(each, histogram, issue); });
+            [&issue](const PayloadValue& each, HistogramMetric& histogram) { read_histogram(each, histogram, issue); });
 }
 
-void read_message(const json::value& in, ConfigUpdateRequest& out, Issue& issue) {
+void read_message(const PayloadValue& in, ConfigUpdateRequest& out, Issue& issue) {
   Fields fields(in, "", issue);
-  const json::value* update = fields.next("update_type");
+  const PayloadValue* update = fields.next("update_type");
   if (update == nullptr) return issue.raise("update_type is missing");
   read_update(*update, out.update, issue);
   fields.required("request_id", out.request_id);
   fields.required("timestamp_ms", out.timestamp_ms);
 }
 
-void read_message(const json::value& in, FlowControlSignal& out, Issue& issue) {
+void read_message(const PayloadValue& in, FlowControlSignal& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.optional("correlation_id", out.correlation_id);
-  const json::value* action = fields.next("action");
+  const PayloadValue* action = fields.next("action");
   if (action == nullptr) return issue.raise("action is missing");
   read_action(*action, out.action, issue);
   fields.optional("buffer_available", out.buffer_available);
   fields.defaulted("timestamp_ms", out.timestamp_ms);
 }
 
-void read_message(const json::value& in, Pong& out, Issue& issue) {
+void read_message(const PayloadValue& in, Pong& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.defaulted("sequence", out.sequence);
   fields.defaulted("timestamp_ms", out.ping_timestamp_ms);

@@ -6,11 +6,10 @@
 namespace sharingbus::transport::internal {
 
 using namespace agent_messages;  // NOLINT(google-build-using-namespace): the subject's vocabulary
-namespace json = boost::json;
 
 namespace {
 
-void read_metadata(const json::value& in, RequestMetadata& out, Issue& issue) {
+void read_metadata(const PayloadValue& in, RequestMetadata& out, Issue& issue) {
   Fields fields(in, "metadata.", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("request_id", out.request_id);
@@ -22,7 +21,7 @@ void read_metadata(const json::value& in, RequestMetadata& out, Issue& issue) {
   fields.optional("tls_cipher", out.tls_cipher);
   fields.optional("route_id", out.route_id);
   fields.optional("upstream_id", out.upstream_id);
-  std::string timestamp;
+  std::string_view timestamp;
   fields.required("timestamp", timestamp);
   out.timestamp_ms = from_rfc3339(timestamp);
   fields.optional("traceparent", out.traceparent);
@@ -30,18 +29,17 @@ void read_metadata(const json::value& in, RequestMetadata& out, Issue& issue) {
 
 /// A map from names to lists of values; a single text stands for a list of one.
 void read_headers(Fields& fields, Headers& out) {
-  const json::value* value = fields.next("headers");
-  const json::object* names = value != nullptr ? value->if_object() : nullptr;
-  if (names == nullptr) return fields.wrong("headers", "a map of lists of texts");
+  const PayloadValue* names = fields.next("headers");
+  if (names == nullptr || !names->is_map()) return fields.wrong("headers", "a map of lists of texts");
   out.reserve(names->size());
-  for (const auto& [name, values] : *names) {
-    const auto add = [&out, &fields, name = std::string(name)](const json::value& line) {
+  for (const auto& [name, values] : PayloadMembers(*names)) {
+    const auto add = [&out, &fields, name = name](const PayloadValue& line) {
       Header& header = out.emplace_back();
       header.name = name;
       if (read(line, header.value) != kFine) fields.wrong("headers", "a map of lists of texts");
     };
-    if (const auto* lines = values.if_array()) {
-      for (const json::value& line : *lines)
+    if (values.is_array()) {
+      for (const PayloadValue& line : PayloadElements(values))
         add(line);
     } else {
       add(values);
@@ -50,7 +48,7 @@ void read_headers(Fields& fields, Headers& out) {
 }
 
 template <class Chunk>
-void read_chunk(const json::value& in, Chunk& out, std::string_view transferred, Issue& issue) {
+void read_chunk(const PayloadValue& in, Chunk& out, std::string_view transferred, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("data", Bytes{out.data});
@@ -60,7 +58,7 @@ void read_chunk(const json::value& in, Chunk& out, std::string_view transferred,
   fields.defaulted(transferred, out.bytes_transferred);
 }
 
-FrameType frame_type_of(const std::string& opcode, bool& known) {
+FrameType frame_type_of(std::string_view opcode, bool& known) {
   constexpr std::array<std::string_view, 6> kNames = {"continuation", "text", "binary", "ping", "pong", "close"};
   for (std::size_t i = 0; i < kNames.size(); ++i) {
     if (opcode == kNames.at(i)) return static_cast<FrameType>(i);
@@ -71,7 +69,7 @@ FrameType frame_type_of(const std::string& opcode, bool& known) {
 
 }  // namespace
 
-void read_message(const json::value& in, HandshakeRequest& out, Issue& issue) {
+void read_message(const PayloadValue& in, HandshakeRequest& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("supported_versions", out.supported_versions);
   fields.required("proxy_id", out.proxy_id);
@@ -80,7 +78,7 @@ void read_message(const json::value& in, HandshakeRequest& out, Issue& issue) {
   fields.defaulted("supported_encodings", out.supported_encodings);
 }
 
-void read_message(const json::value& in, ReverseRegistrationResponse& out, Issue& issue) {
+void read_message(const PayloadValue& in, ReverseRegistrationResponse& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("success", out.success);
   fields.optional("error", out.error);
@@ -89,9 +87,9 @@ void read_message(const json::value& in, ReverseRegistrationResponse& out, Issue
   fields.defaulted("connection_id", out.connection_id);
 }
 
-void read_message(const json::value& in, RequestHeaders& out, Issue& issue) {
+void read_message(const PayloadValue& in, RequestHeaders& out, Issue& issue) {
   Fields fields(in, "", issue);
-  const json::value* metadata = fields.next("metadata");
+  const PayloadValue* metadata = fields.next("metadata");
   if (metadata == nullptr) return issue.raise("metadata is missing");
   read_metadata(*metadata, out.metadata, issue);
   fields.required("method", out.method);
@@ -99,22 +97,22 @@ void read_message(const json::value& in, RequestHeaders& out, Issue& issue) {
   read_headers(fields, out.headers);
 }
 
-void read_message(const json::value& in, RequestBodyChunk& out, Issue& issue) {
+void read_message(const PayloadValue& in, RequestBodyChunk& out, Issue& issue) {
   read_chunk(in, out, "bytes_received", issue);
 }
 
-void read_message(const json::value& in, ResponseHeaders& out, Issue& issue) {
+void read_message(const PayloadValue& in, ResponseHeaders& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("status", out.status);
   read_headers(fields, out.headers);
 }
 
-void read_message(const json::value& in, ResponseBodyChunk& out, Issue& issue) {
+void read_message(const PayloadValue& in, ResponseBodyChunk& out, Issue& issue) {
   read_chunk(in, out, "bytes_sent", issue);
 }
 
-void read_message(const json::value& in, RequestComplete& out, Issue& issue) {
+void read_message(const PayloadValue& in, RequestComplete& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("status", out.status);
@@ -125,10 +123,10 @@ void read_message(const json::value& in, RequestComplete& out, Issue& issue) {
   fields.optional("error", out.error);
 }
 
-void read_message(const json::value& in, WebSocketFrame& out, Issue& issue) {
+void read_message(const PayloadValue& in, WebSocketFrame& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
-  std::string opcode;
+  std::string_view opcode;
   fields.required("opcode", opcode);
   bool known = true;
   out.frame_type = frame_type_of(opcode, known);
@@ -141,7 +139,7 @@ void read_message(const json::value& in, WebSocketFrame& out, Issue& issue) {
   fields.defaulted("client_ip", out.client_ip);
 }
 
-void read_message(const json::value& in, GuardrailInspect& out, Issue& issue) {
+void read_message(const PayloadValue& in, GuardrailInspect& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("inspection_type", out.inspection_type);
@@ -152,14 +150,14 @@ void read_message(const json::value& in, GuardrailInspect& out, Issue& issue) {
   fields.defaulted("metadata", out.metadata);
 }
 
-void read_message(const json::value& in, Configure& out, Issue& issue) {
+void read_message(const PayloadValue& in, Configure& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   fields.required("config", AnyJson{out.config_json});
   fields.optional("config_version", out.config_version);
 }
 
-void read_message(const json::value& in, Cancel& out, Issue& issue) {
+void read_message(const PayloadValue& in, Cancel& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("correlation_id", out.correlation_id);
   // Numbered from 0 here.
@@ -169,7 +167,7 @@ void read_message(const json::value& in, Cancel& out, Issue& issue) {
   fields.defaulted("timestamp_ms", out.timestamp_ms);
 }
 
-void read_message(const json::value& in, Ping& out, Issue& issue) {
+void read_message(const PayloadValue& in, Ping& out, Issue& issue) {
   Fields fields(in, "", issue);
   fields.required("sequence", out.sequence);
   fields.defaulted("timestamp_ms", out.timestamp_ms);
@@ -177,36 +175,32 @@ void read_message(const json::value& in, Ping& out, Issue& issue) {
 
 namespace {
 
-std::string text_at(const json::value* value) {
-  const auto* text = value != nullptr ? value->if_string() : nullptr;
-  return text != nullptr ? std::string(*text) : std::string();
+std::string text_at(const PayloadValue* value) {
+  return value != nullptr && value->is_text() ? std::string(value->bytes()) : std::string();
 }
 
 /// A struct's field, be it a map or an array.
-const json::value* member(const json::value* in, const char* key, std::size_t position) {
+const PayloadValue* member(const PayloadValue* in, std::string_view key, std::size_t position) {
   if (in == nullptr) return nullptr;
-  if (const auto* object = in->if_object()) return object->if_contains(key);
-  const auto* array = in->if_array();
-  return array != nullptr && position < array->size() ? &(*array)[position] : nullptr;
+  if (in->is_map()) return in->find(key);
+  return in->is_array() ? in->element(position) : nullptr;
 }
 
 }  // namespace
 
-std::string id_of_event(const json::value& in) {
-  const auto* object = in.if_object();
-  if (object != nullptr) {
-    const std::string id = text_at(object->if_contains("correlation_id"));
+std::string id_of_event(const PayloadValue& in) {
+  if (in.is_map()) {
+    const std::string id = text_at(in.find("correlation_id"));
     if (!id.empty()) return id;
   }
   const std::string id = text_at(member(member(&in, "metadata", 0), "correlation_id", 0));
   if (!id.empty()) return id;
-  return object == nullptr ? text_at(member(&in, "", 0)) : std::string();
+  return in.is_map() ? std::string() : text_at(member(&in, "", 0));
 }
 
-std::string id_of_answer(const json::value& in) {
-  const json::value* custom = member(member(&in, "audit", 5), "custom", 4);
-  const auto* object = custom != nullptr ? custom->if_object() : nullptr;
-  return object != nullptr ? text_at(object->if_contains("correlation_id")) : std::string();
+std::string id_of_answer(const PayloadValue& in) {
+  const PayloadValue* custom = member(member(&in, "audit", 5), "custom", 4);
+  return custom != nullptr && custom->is_map() ? text_at(custom->find("correlation_id")) : std::string();
 }
 
 }  // namespace sharingbus::transport::internal

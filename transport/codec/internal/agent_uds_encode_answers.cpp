@@ -11,7 +11,7 @@ void fields(W& to, const HandshakeResponse& in) {
   field(to, "capabilities", in.capabilities.value_or(AgentCapabilities{}));
   field(to, "success", in.success);
   optional_field(to, "error", in.error);
-  field(to, "encoding", std::string(in.encoding == Encoding::msgpack ? "msgpack" : "json"));
+  field(to, "encoding", std::string_view(in.encoding == Encoding::msgpack ? "msgpack" : "json"));
 }
 
 template <class W>

@@ -25,7 +25,7 @@ using namespace agent_messages;  // NOLINT(google-build-using-namespace): the su
 // Values.
 
 template <class W>
-void write(W& to, const std::string& value) {
+void write(W& to, std::string_view value) {
   to.text(value);
 }
 template <class W>
@@ -162,7 +162,8 @@ void write(W& to, const RequestMetadata& in) {
   optional_field(to, "tls_cipher", in.tls_cipher);
   optional_field(to, "route_id", in.route_id);
   optional_field(to, "upstream_id", in.upstream_id);
-  field(to, "timestamp", to_rfc3339(in.timestamp_ms));
+  const Rfc3339 timestamp = to_rfc3339(in.timestamp_ms);
+  field(to, "timestamp", std::string_view(timestamp.data(), timestamp.size()));
   optional_field(to, "traceparent", in.traceparent);
   to.end_struct();
 }
@@ -365,11 +366,11 @@ void write(W& to, const HistogramMetric& in) {
 
 template <class W>
 void update_fields(W& to, const RequestReload&) {
-  field(to, "type", std::string("request_reload"));
+  field(to, "type", std::string_view("request_reload"));
 }
 template <class W>
 void update_fields(W& to, const RuleUpdate& in) {
-  field(to, "type", std::string("rule_update"));
+  field(to, "type", std::string_view("rule_update"));
   field(to, "rule_set", in.rule_set);
   to.key("rules");
   to.begin_array(in.rules.size());
@@ -388,20 +389,20 @@ void update_fields(W& to, const RuleUpdate& in) {
 }
 template <class W>
 void update_fields(W& to, const ListUpdate& in) {
-  field(to, "type", std::string("list_update"));
+  field(to, "type", std::string_view("list_update"));
   field(to, "list_id", in.list_id);
   field(to, "add", in.add);
   field(to, "remove", in.remove);
 }
 template <class W>
 void update_fields(W& to, const RestartRequired& in) {
-  field(to, "type", std::string("restart_required"));
+  field(to, "type", std::string_view("restart_required"));
   field(to, "reason", in.reason);
   field(to, "grace_period_ms", in.grace_period_ms);
 }
 template <class W>
 void update_fields(W& to, const ConfigError& in) {
-  field(to, "type", std::string("config_error"));
+  field(to, "type", std::string_view("config_error"));
   field(to, "error", in.error);
   optional_field(to, "field", in.field);
 }
@@ -448,35 +449,32 @@ constexpr UdsType type_of() {
 /// given back.
 class Scratch {
  public:
-  Scratch() : text_(kept()) { text_.clear(); }
-  ~Scratch() {
-    constexpr std::size_t kKeptBytes = std::size_t{64} * 1024;
-    if (text_.capacity() > kKeptBytes) std::string().swap(text_);
-  }
+  Scratch() : buffer_(kept()) {}
+  ~Scratch() { buffer_.clear(std::size_t{64} * 1024); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  [[nodiscard]] std::string& text() noexcept { return text_; }
+  [[nodiscard]] WriteBuffer& buffer() noexcept { return buffer_; }
 
  private:
-  static std::string& kept() {
-    thread_local std::string text;
-    return text;
+  static WriteBuffer& kept() {
+    thread_local WriteBuffer buffer;
+    return buffer;
   }
 
-  std::string& text_;
+  WriteBuffer& buffer_;
 };
 
 template <class Writer, class Message>
 Result<std::string> payload(UdsType type, const Message& message) {
   Scratch frame;
-  frame.text() += static_cast<char>(type);
-  Writer writer(frame.text());
+  frame.buffer().append(static_cast<char>(type));
+  Writer writer(frame.buffer());
   writer.begin_struct();
   fields(writer, message);
   writer.end_struct();
   if (writer.error()) return writer.error();
-  return std::string(frame.text());
+  return std::string(frame.buffer().written());
 }
 
 template <class Message>

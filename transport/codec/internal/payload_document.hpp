@@ -1,16 +1,14 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include <boost/json/monotonic_resource.hpp>
+#include <boost/container/small_vector.hpp>
 #include <boost/json/parse_options.hpp>
-#include <boost/json/value.hpp>
 
 #include "bus/base/result.hpp"
+#include "transport/codec/internal/payload_value.hpp"
 
 namespace sharingbus::transport::internal {
 
@@ -19,35 +17,31 @@ inline constexpr std::size_t kPayloadDepthMax = 64;
 
 [[nodiscard]] boost::json::parse_options parse_options();
 
+/// The values of a payload. That of a usual message lies in the document itself, without a visit to the heap.
+using PayloadRow = boost::container::small_vector<PayloadValue, 128>;
+
 /// A payload of a Unix socket frame as one value, JSON and MessagePack alike. The first byte tells which it is.
 ///
-/// What MessagePack has and JSON has not: binary data is an object with the single key `kBinaryKey`, which no payload
-/// can have, as it is no UTF-8; numbers may be infinite or NaN. Extensions are refused, and so are keys that are no
-/// text.
+/// What MessagePack has and JSON has not: binary data; numbers may be infinite or NaN. Extensions are refused, and so
+/// are keys that are no text. Texts are valid UTF-8.
 class PayloadDocument {
  public:
-  static constexpr std::string_view kBinaryKey = "\xff";
-
-  PayloadDocument() : resource_(buffer_.data(), buffer_.size()) {}
+  PayloadDocument() = default;
   PayloadDocument(const PayloadDocument&) = delete;
   PayloadDocument& operator=(const PayloadDocument&) = delete;
 
-  /// Once, before `root`. Errors: `malformed_frame`, saying what and where. The last of equal keys counts.
+  /// Once, before `root`; `payload` must outlive what is read. Errors: `malformed_frame`, saying what and where. The
+  /// last of equal keys counts.
   [[nodiscard]] Result<> parse(std::string_view payload);
-  [[nodiscard]] const boost::json::value& root() const noexcept { return *root_; }
+  [[nodiscard]] const PayloadValue& root() const noexcept { return row_.front(); }
 
  private:
-  /// Holds the value of a usual message, without a visit to the heap.
-  std::array<unsigned char, 4096> buffer_;
-  boost::json::monotonic_resource resource_;
-  /// Made in place, because assigning between resources copies.
-  std::optional<boost::json::value> root_;
+  PayloadRow row_;
+  /// Texts that do not lie in the payload as they are meant.
+  std::string copies_;
 };
 
-/// The bytes that `value` holds as MessagePack binary data; null for any other value.
-[[nodiscard]] const boost::json::string* binary_in(const boost::json::value& value);
-
 /// `value` as JSON text; empty when it has something that JSON cannot say.
-[[nodiscard]] std::string to_json_text(const boost::json::value& value);
+[[nodiscard]] std::string to_json_text(const PayloadValue& value);
 
 }  // namespace sharingbus::transport::internal

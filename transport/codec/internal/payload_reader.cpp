@@ -4,36 +4,43 @@
 
 namespace sharingbus::transport::internal {
 
-namespace json = boost::json;
+using Kind = PayloadValue::Kind;
 
-Wanted read(const json::value& in, std::string& out) {
-  const auto* text = in.if_string();
-  if (text == nullptr) return "a text";
-  out.assign(text->data(), text->size());
+Wanted read(const PayloadValue& in, std::string& out) {
+  if (!in.is_text()) return "a text";
+  out.assign(in.bytes());
   return kFine;
 }
 
-Wanted read(const json::value& in, bool& out) {
-  const auto* flag = in.if_bool();
-  if (flag == nullptr) return "true or false";
-  out = *flag;
+Wanted read(const PayloadValue& in, std::string_view& out) {
+  if (!in.is_text()) return "a text";
+  out = in.bytes();
   return kFine;
 }
 
-Wanted read(const json::value& in, double& out) {
-  if (const auto* number = in.if_double()) {
-    out = *number;
-  } else if (const auto* integer = in.if_int64()) {
-    out = static_cast<double>(*integer);
-  } else if (const auto* large = in.if_uint64()) {
-    out = static_cast<double>(*large);
-  } else {
-    return "a number";
+Wanted read(const PayloadValue& in, bool& out) {
+  if (in.kind() != Kind::boolean) return "true or false";
+  out = in.boolean();
+  return kFine;
+}
+
+Wanted read(const PayloadValue& in, double& out) {
+  switch (in.kind()) {
+    case Kind::real:
+      out = in.real();
+      return kFine;
+    case Kind::integer:
+      out = static_cast<double>(in.integer());
+      return kFine;
+    case Kind::large:
+      out = static_cast<double>(in.large());
+      return kFine;
+    default:
+      return "a number";
   }
-  return kFine;
 }
 
-Wanted read(const json::value& in, float& out) {
+Wanted read(const PayloadValue& in, float& out) {
   double number = 0;
   const Wanted wanted = read(in, number);
   // Beyond what a float holds the conversion is undefined.
@@ -45,26 +52,25 @@ Wanted read(const json::value& in, float& out) {
   return wanted != kFine ? wanted : "a number in range";
 }
 
-Wanted read(const json::value& in, std::map<std::string, std::string>& out) {
-  const auto* object = in.if_object();
-  if (object == nullptr || binary_in(in) != nullptr) return "a map of texts";
-  for (const auto& [key, value] : *object) {
+Wanted read(const PayloadValue& in, std::map<std::string, std::string>& out) {
+  if (!in.is_map()) return "a map of texts";
+  for (const auto& [key, value] : PayloadMembers(in)) {
     if (read(value, out[std::string(key)]) != kFine) return "a map of texts";
   }
   return kFine;
 }
 
-Wanted read(const json::value& in, Bytes out) {
-  if (const auto* raw = binary_in(in)) {
-    out.out.assign(raw->data(), raw->size());
+Wanted read(const PayloadValue& in, Bytes out) {
+  if (in.kind() == Kind::binary) {
+    out.out.assign(in.bytes());
     return kFine;
   }
-  const auto* text = in.if_string();
-  if (text == nullptr) return "base64 text";
-  return absl::Base64Unescape(absl::string_view(text->data(), text->size()), &out.out) ? kFine : "base64 text";
+  const bool is_base64 =
+      in.is_text() && absl::Base64Unescape(absl::string_view(in.bytes().data(), in.bytes().size()), &out.out);
+  return is_base64 ? kFine : "base64 text";
 }
 
-Wanted read(const json::value& in, AnyJson out) {
+Wanted read(const PayloadValue& in, AnyJson out) {
   out.out = to_json_text(in);
   return out.out.empty() ? "JSON: it has binary data or infinite numbers" : kFine;
 }

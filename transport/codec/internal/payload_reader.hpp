@@ -10,10 +10,6 @@
 #include <type_traits>
 #include <vector>
 
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
-#include <boost/json/value.hpp>
-
 #include "transport/codec/internal/payload_document.hpp"
 
 namespace sharingbus::transport::internal {
@@ -31,43 +27,45 @@ class Issue {
   std::string text_;
 };
 
-// How a value is read: each overload gives the C++ value, or a word for what the JSON one should have been.
+// How a value is read: each overload gives the C++ value, or a word for what the payload's should have been.
 
 using Wanted = const char*;
 inline constexpr Wanted kFine = nullptr;
 
-[[nodiscard]] Wanted read(const boost::json::value& in, std::string& out);
-[[nodiscard]] Wanted read(const boost::json::value& in, bool& out);
-[[nodiscard]] Wanted read(const boost::json::value& in, float& out);
-[[nodiscard]] Wanted read(const boost::json::value& in, double& out);
-[[nodiscard]] Wanted read(const boost::json::value& in, std::map<std::string, std::string>& out);
+[[nodiscard]] Wanted read(const PayloadValue& in, std::string& out);
+/// A view of the payload's.
+[[nodiscard]] Wanted read(const PayloadValue& in, std::string_view& out);
+[[nodiscard]] Wanted read(const PayloadValue& in, bool& out);
+[[nodiscard]] Wanted read(const PayloadValue& in, float& out);
+[[nodiscard]] Wanted read(const PayloadValue& in, double& out);
+[[nodiscard]] Wanted read(const PayloadValue& in, std::map<std::string, std::string>& out);
 
 template <class Integer>
 requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>) [[nodiscard]] Wanted
-    read(const boost::json::value& in, Integer& out) {
+    read(const PayloadValue& in, Integer& out) {
   constexpr Wanted kWanted = "an integer in range";
   using Limits = std::numeric_limits<Integer>;
-  if (const auto* number = in.if_int64()) {
+  if (in.kind() == PayloadValue::Kind::integer) {
+    const std::int64_t number = in.integer();
     if constexpr (std::is_signed_v<Integer>) {
-      if (*number < Limits::min() || *number > Limits::max()) return kWanted;
+      if (number < Limits::min() || number > Limits::max()) return kWanted;
     } else {
-      if (*number < 0 || static_cast<std::uint64_t>(*number) > Limits::max()) return kWanted;
+      if (number < 0 || static_cast<std::uint64_t>(number) > Limits::max()) return kWanted;
     }
-    out = static_cast<Integer>(*number);
+    out = static_cast<Integer>(number);
     return kFine;
   }
-  const auto* number = in.if_uint64();
-  if (number == nullptr || *number > static_cast<std::uint64_t>(Limits::max())) return kWanted;
-  out = static_cast<Integer>(*number);
+  const bool fits = in.kind() == PayloadValue::Kind::large && in.large() <= static_cast<std::uint64_t>(Limits::max());
+  if (!fits) return kWanted;
+  out = static_cast<Integer>(in.large());
   return kFine;
 }
 
 template <class Element>
-[[nodiscard]] Wanted read(const boost::json::value& in, std::vector<Element>& out) {
-  const auto* array = in.if_array();
-  if (array == nullptr) return "an array";
-  out.reserve(array->size());
-  for (const boost::json::value& each : *array) {
+[[nodiscard]] Wanted read(const PayloadValue& in, std::vector<Element>& out) {
+  if (!in.is_array()) return "an array";
+  out.reserve(in.size());
+  for (const PayloadValue& each : PayloadElements(in)) {
     if (const Wanted wanted = read(each, out.emplace_back())) return wanted;
   }
   return kFine;
@@ -77,87 +75,70 @@ template <class Element>
 struct Bytes {
   std::string& out;
 };
-[[nodiscard]] Wanted read(const boost::json::value& in, Bytes out);
+[[nodiscard]] Wanted read(const PayloadValue& in, Bytes out);
 
 /// A value of any shape, kept as JSON text.
 struct AnyJson {
   std::string& out;
 };
-[[nodiscard]] Wanted read(const boost::json::value& in, AnyJson out);
+[[nodiscard]] Wanted read(const PayloadValue& in, AnyJson out);
 
 /// The fields of one struct, which is a map, or an array of them in the order of their declaration, as which old
 /// MessagePack writers have it. So ask for all fields, in that order.
 class Fields {
  public:
   /// `path` is the prefix of names in errors, `metadata.`, or empty.
-  Fields(const boost::json::value& value, std::string_view path, Issue& issue) : path_(path), issue_(issue) {
-    map_ = value.if_object();
-    if (map_ != nullptr && binary_in(value) != nullptr) map_ = nullptr;
-    list_ = value.if_array();
-    if (map_ == nullptr && list_ == nullptr) issue_.raise(name("") + "is no object");
-    if (map_ == nullptr) return;
-    for (const auto& member : *map_)
-      present_ |= mark(member.key());
+  Fields(const PayloadValue& value, std::string_view path, Issue& issue)
+      : path_(path), issue_(issue), value_(value), next_(value.first()) {
+    if (!value.is_map() && !value.is_array()) issue_.raise(name("") + "is no object");
   }
 
   template <class T>
   void required(std::string_view key, T&& out) {
-    const auto* value = next(key);
+    const PayloadValue* value = next(key);
     if (value == nullptr) return issue_.raise(name(key) + " is missing");
     take(key, *value, out);
   }
   /// Keeps what `out` has when the field is not there, or null.
   template <class T>
   void defaulted(std::string_view key, T&& out) {
-    const auto* value = next(key);
+    const PayloadValue* value = next(key);
     if (value != nullptr && !value->is_null()) take(key, *value, out);
   }
   template <class T>
   void optional(std::string_view key, std::optional<T>& out) {
-    const auto* value = next(key);
+    const PayloadValue* value = next(key);
     if (value != nullptr && !value->is_null()) take(key, *value, out.emplace());
   }
-  /// For what the overloads of `read` do not cover; null when it is not there.
-  [[nodiscard]] const boost::json::value* next(std::string_view key) {
-    const std::size_t at = position_++;
-    if (map_ != nullptr) return in_map(boost::json::string_view(key.data(), key.size()));
-    return list_ != nullptr && at < list_->size() ? &(*list_)[at] : nullptr;
+  /// For what the overloads of `read` do not cover; null when it is not there. Most optional fields are not there, and
+  /// most writers have the others in the same order: it looks behind the last one first.
+  [[nodiscard]] const PayloadValue* next(std::string_view key) {
+    if (value_.is_map()) {
+      if (next_ != value_.behind() && next_->bytes() == key) return found(next_ + 1);
+      return value_.may_have(key) ? found(value_.find(key)) : nullptr;
+    }
+    return value_.is_array() && next_ != value_.behind() ? found(next_) : nullptr;
   }
   void wrong(std::string_view key, std::string_view wanted) {
     issue_.raise(name(key) + " is not " + std::string(wanted));
   }
 
  private:
-  /// One of 64, the same for equal keys.
-  [[nodiscard]] static std::uint64_t mark(boost::json::string_view key) {
-    if (key.empty()) return 1;
-    const auto ends = static_cast<unsigned char>(key.front()) * 3U + static_cast<unsigned char>(key.back());
-    return std::uint64_t{1} << ((key.size() * 5 + ends) % 64);
-  }
-  /// Most optional fields are not there, and most writers have the others in the same order: it looks behind the last
-  /// one first.
-  [[nodiscard]] const boost::json::value* in_map(boost::json::string_view key) {
-    if ((present_ & mark(key)) == 0) return nullptr;
-    const auto* member = map_->begin() + behind_last_;
-    if (behind_last_ == map_->size() || member->key() != key) member = map_->find(key);
-    if (member == map_->end()) return nullptr;
-    behind_last_ = static_cast<std::size_t>(member - map_->begin()) + 1;
-    return &member->value();
+  const PayloadValue* found(const PayloadValue* value) {
+    if (value != nullptr) next_ = value->behind();
+    return value;
   }
   [[nodiscard]] std::string name(std::string_view key) const { return std::string(path_) + std::string(key); }
   template <class T>
-  void take(std::string_view key, const boost::json::value& value, T& out) {
+  void take(std::string_view key, const PayloadValue& value, T& out) {
     if (const Wanted wanted = read(value, out)) wrong(key, wanted);
   }
 
   std::string_view path_;
   Issue& issue_;
-  const boost::json::object* map_ = nullptr;
-  const boost::json::array* list_ = nullptr;
-  std::size_t position_ = 0;
-  std::size_t behind_last_ = 0;
-  /// The marks of all keys of the map.
-  std::uint64_t present_ = 0;
+  const PayloadValue& value_;
+  /// Behind the field that was found last.
+  const PayloadValue* next_;
 };
 
 }  // namespace sharingbus::transport::internal

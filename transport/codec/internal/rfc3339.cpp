@@ -15,10 +15,11 @@ using std::chrono::year_month_day;
 /// The last millisecond of the year 9999: RFC 3339 has four digits for it.
 constexpr std::uint64_t kUnixMsMax = 253'402'300'799'999;
 
-void append_padded(std::uint64_t value, std::size_t width, std::string& out) {
-  out.append(width, '0');
-  for (std::size_t place = 1; place <= width && value != 0; ++place, value /= 10)
-    out[out.size() - place] = static_cast<char>('0' + value % 10);
+/// `value` in `width` digits; where the next goes.
+char* put_digits(std::uint64_t value, std::size_t width, char* to) {
+  for (std::size_t place = width; place != 0; value /= 10)
+    to[--place] = static_cast<char>('0' + value % 10);
+  return to + width;
 }
 
 /// Reads the parts of a time stamp one after another.
@@ -79,26 +80,25 @@ class Scanner {
 
 }  // namespace
 
-std::string to_rfc3339(std::uint64_t unix_ms) {
+Rfc3339 to_rfc3339(std::uint64_t unix_ms) {
   unix_ms = std::min(unix_ms, kUnixMsMax);
   const std::uint64_t of_day = unix_ms % 86'400'000;
   const year_month_day date{sys_days(days(static_cast<int>(unix_ms / 86'400'000)))};
-  std::string out;
-  out.reserve(24);
-  append_padded(static_cast<std::uint64_t>(static_cast<int>(date.year())), 4, out);
-  out += '-';
-  append_padded(static_cast<unsigned>(date.month()), 2, out);
-  out += '-';
-  append_padded(static_cast<unsigned>(date.day()), 2, out);
-  out += 'T';
-  append_padded(of_day / 3'600'000, 2, out);
-  out += ':';
-  append_padded(of_day / 60'000 % 60, 2, out);
-  out += ':';
-  append_padded(of_day / 1000 % 60, 2, out);
-  out += '.';
-  append_padded(of_day % 1000, 3, out);
-  out += 'Z';
+  Rfc3339 out;
+  char* at = put_digits(static_cast<std::uint64_t>(static_cast<int>(date.year())), 4, out.data());
+  *at++ = '-';
+  at = put_digits(static_cast<unsigned>(date.month()), 2, at);
+  *at++ = '-';
+  at = put_digits(static_cast<unsigned>(date.day()), 2, at);
+  *at++ = 'T';
+  at = put_digits(of_day / 3'600'000, 2, at);
+  *at++ = ':';
+  at = put_digits(of_day / 60'000 % 60, 2, at);
+  *at++ = ':';
+  at = put_digits(of_day / 1000 % 60, 2, at);
+  *at++ = '.';
+  at = put_digits(of_day % 1000, 3, at);
+  *at = 'Z';
   return out;
 }
 

@@ -1,6 +1,5 @@
 #include "transport/codec/internal/text_writer.hpp"
 
-#include <array>
 #include <bit>
 #include <charconv>
 #include <cstring>
@@ -17,70 +16,65 @@ namespace {
 
 namespace json = boost::json;
 
-/// Long enough for any number of 64 bits and any shortest double.
-using Digits = std::array<char, 32>;
-
-template <class Number>
-void append_number(Number value, std::string& out) {
-  Digits digits;
-  const auto [end, code] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-  out.append(digits.data(), end);
-}
+/// Enough for any number of 64 bits and any shortest double.
+constexpr std::size_t kDigitsMax = 32;
 
 bool needs_escape(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\';
 }
 
-/// Whether all of it is ASCII that stands for itself. Eight bytes at a time.
-bool is_plain(std::string_view text) {
+/// Copies `text`, eight bytes at a time. Null when not all of it is ASCII that stands for itself; the copy is then of
+/// no use.
+char* copy_plain(std::string_view text, char* to) {
   constexpr std::uint64_t kOnes = 0x0101010101010101U;
   constexpr std::uint64_t kHighs = 0x8080808080808080U;
   const auto has_zero = [](std::uint64_t word) { return (word - kOnes) & ~word; };
   std::uint64_t odd = 0;
-  const auto look = [&](std::uint64_t word) {
+  std::uint64_t word = 0;
+  const auto take = [&](std::size_t at) {
+    std::memcpy(&word, text.data() + at, sizeof word);
+    std::memcpy(to + at, &word, sizeof word);
     // Non-ASCII; below 0x20; a quote; a backslash. Wrong only for bytes behind one that is found already.
     odd |= word | (word - kOnes * 0x20) | has_zero(word ^ (kOnes * '"')) | has_zero(word ^ (kOnes * '\\'));
   };
-  std::uint64_t word = kOnes * ' ';
   if (text.size() < sizeof word) {
-    for (const char c : text)
-      word = word << 8 | static_cast<unsigned char>(c);
-    look(word);
-  } else {
-    std::size_t at = 0;
-    for (; at + sizeof word <= text.size(); at += sizeof word) {
-      std::memcpy(&word, text.data() + at, sizeof word);
-      look(word);
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      const char c = text[at];
+      to[at] = c;
+      if (needs_escape(c) || static_cast<unsigned char>(c) >= 0x80) return nullptr;
     }
-    // The rest, with some before it once more.
-    std::memcpy(&word, text.data() + text.size() - sizeof word, sizeof word);
-    look(word);
+    return to + text.size();
   }
-  return (odd & kHighs) == 0;
+  std::size_t at = 0;
+  for (; at + sizeof word <= text.size(); at += sizeof word)
+    take(at);
+  // The rest, with some before it once more.
+  if (at != text.size()) take(text.size() - sizeof word);
+  return (odd & kHighs) == 0 ? to + text.size() : nullptr;
 }
 
-void append_escaped(char c, std::string& out) {
+void append_escaped(char c, WriteBuffer& out) {
   constexpr std::string_view kHex = "0123456789abcdef";
   switch (c) {
     case '"':
-      out += "\\\"";
+      out.append("\\\"");
       break;
     case '\\':
-      out += "\\\\";
+      out.append("\\\\");
       break;
     case '\n':
-      out += "\\n";
+      out.append("\\n");
       break;
     case '\r':
-      out += "\\r";
+      out.append("\\r");
       break;
     case '\t':
-      out += "\\t";
+      out.append("\\t");
       break;
     default:
-      out += "\\u00";
-      out += kHex[static_cast<unsigned char>(c) >> 4];
-      out += kHex[static_cast<unsigned char>(c) & 0xf];
+      out.append("\\u00");
+      out.append(kHex[static_cast<unsigned char>(c) >> 4]);
+      out.append(kHex[static_cast<unsigned char>(c) & 0xf]);
   }
 }
 
@@ -130,49 +124,31 @@ void write_value(const json::value& value, MsgpackWriter& to) {
 
 }  // namespace
 
-void JsonWriter::open(char bracket) {
-  separate();
-  out_ += bracket;
-  comma_ = false;
-}
-
-void JsonWriter::shut(char bracket) {
-  out_ += bracket;
-  comma_ = true;
-}
-
-void JsonWriter::separate() {
-  if (comma_) out_ += ',';
-  comma_ = true;
-}
-
-void JsonWriter::key(std::string_view name) {
-  out_.append(",\"" + (comma_ ? 0 : 1), comma_ ? 2 : 1);
-  out_.append(name);
-  out_.append("\":", 2);
-  comma_ = false;
+void JsonWriter::text(std::string_view value) {
+  char* const begin = separate(value.size() + 2);
+  *begin = '"';
+  char* const end = copy_plain(value, begin + 1);
+  if (end == nullptr) {
+    out_.put(begin);
+    return quote_odd(value);
+  }
+  *end = '"';
+  out_.put(end + 1);
 }
 
 void JsonWriter::map_key(std::string_view name) {
-  separate();
-  quote(name);
-  out_ += ':';
+  text(name);
+  out_.append(':');
   comma_ = false;
 }
 
-void JsonWriter::quote(std::string_view value) {
-  if (is_plain(value)) {
-    out_ += '"';
-    out_.append(value);
-    out_ += '"';
-    return;
-  }
+void JsonWriter::quote_odd(std::string_view value) {
   std::string repaired;
   if (!is_valid_utf8(value)) {
     repaired = to_valid_utf8(value);
     value = repaired;
   }
-  out_ += '"';
+  out_.append('"');
   while (true) {
     std::size_t plain = 0;
     while (plain < value.size() && !needs_escape(value[plain]))
@@ -182,55 +158,51 @@ void JsonWriter::quote(std::string_view value) {
     append_escaped(value[plain], out_);
     value.remove_prefix(plain + 1);
   }
-  out_ += '"';
-}
-
-void JsonWriter::text(std::string_view value) {
-  separate();
-  quote(value);
+  out_.append('"');
 }
 
 void JsonWriter::bytes(std::string_view value) {
-  separate();
-  out_ += '"';
-  out_ += to_base64(value);
-  out_ += '"';
+  const std::string encoded = to_base64(value);
+  char* at = separate(encoded.size() + 2);
+  *at++ = '"';
+  at = WriteBuffer::copy(encoded, at);
+  *at++ = '"';
+  out_.put(at);
+}
+
+template <class Number>
+void JsonWriter::digits(Number value) {
+  char* const at = separate(kDigitsMax);
+  out_.put(std::to_chars(at, at + kDigitsMax, value).ptr);
 }
 
 void JsonWriter::number(std::uint64_t value) {
-  separate();
-  append_number(value, out_);
+  digits(value);
 }
 
 void JsonWriter::signed_number(std::int64_t value) {
-  separate();
-  append_number(value, out_);
+  digits(value);
 }
 
 void JsonWriter::real(double value) {
-  separate();
-  append_number(value, out_);
+  digits(value);
 }
 
 void JsonWriter::real(float value) {
-  separate();
-  append_number(value, out_);
+  digits(value);
 }
 
 void JsonWriter::boolean(bool value) {
-  separate();
-  out_ += value ? "true" : "false";
+  literal(value ? "true" : "false");
 }
 
 void JsonWriter::null() {
-  separate();
-  out_ += "null";
+  literal("null");
 }
 
 void JsonWriter::json(std::string_view json_text, std::string_view field) {
   parse_given(json_text, field, error_);
-  separate();
-  out_ += json_text;
+  literal(json_text);
 }
 
 void MsgpackWriter::begin_struct() {
@@ -243,9 +215,9 @@ void MsgpackWriter::end_struct() {
 }
 
 void MsgpackWriter::key(std::string_view name) {
-  ++out_[structs_.back()];
+  ++out_.at(structs_.back());
   text_head(name.size());
-  out_ += name;
+  out_.append(name);
 }
 
 void MsgpackWriter::big_endian(std::uint64_t value, int bytes) {
@@ -278,13 +250,13 @@ void MsgpackWriter::text(std::string_view value) {
     value = repaired;
   }
   text_head(value.size());
-  out_ += value;
+  out_.append(value);
 }
 
 void MsgpackWriter::bytes(std::string_view value) {
   const std::string encoded = to_base64(value);
   text_head(encoded.size());
-  out_ += encoded;
+  out_.append(encoded);
 }
 
 void MsgpackWriter::number(std::uint64_t value) {

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bus/base/error.hpp"
+#include "transport/codec/internal/write_buffer.hpp"
 
 // Two writers with one face, so that a message is described once for both encodings. A document is written front to
 // back: structs (at most 15 fields, counted by their keys), maps and arrays of known size, values.
@@ -16,7 +18,7 @@ namespace sharingbus::transport::internal {
 class JsonWriter {
  public:
   /// Appends to `out`.
-  explicit JsonWriter(std::string& out) : out_(out) {}
+  explicit JsonWriter(WriteBuffer& out) : out_(out) {}
 
   void begin_struct() { open('{'); }
   void end_struct() { shut('}'); }
@@ -25,7 +27,15 @@ class JsonWriter {
   void begin_array(std::size_t) { open('['); }
   void end_array() { shut(']'); }
   /// Of a struct: a name that needs no escapes.
-  void key(std::string_view name);
+  void key(std::string_view name) {
+    char* at = separate(name.size() + 3);
+    *at++ = '"';
+    at = WriteBuffer::copy(name, at);
+    *at++ = '"';
+    *at++ = ':';
+    out_.put(at);
+    comma_ = false;
+  }
   /// Of a map: any text.
   void map_key(std::string_view name);
 
@@ -46,12 +56,28 @@ class JsonWriter {
   [[nodiscard]] const Error& error() const noexcept { return error_; }
 
  private:
-  void open(char bracket);
-  void shut(char bracket);
-  void separate();
-  void quote(std::string_view value);
+  void open(char bracket) {
+    char* at = separate(1);
+    *at++ = bracket;
+    out_.put(at);
+    comma_ = false;
+  }
+  void shut(char bracket) {
+    out_.append(bracket);
+    comma_ = true;
+  }
+  /// Where the next value goes, which is given `bytes` of room.
+  [[nodiscard]] char* separate(std::size_t bytes) {
+    char* const at = out_.room(bytes + 1);
+    *at = ',';
+    return at + (std::exchange(comma_, true) ? 1 : 0);
+  }
+  void literal(std::string_view value) { out_.put(WriteBuffer::copy(value, separate(value.size()))); }
+  template <class Number>
+  void digits(Number value);
+  void quote_odd(std::string_view value);
 
-  std::string& out_;
+  WriteBuffer& out_;
   bool comma_ = false;
   Error error_;
 };
@@ -60,7 +86,7 @@ class JsonWriter {
 class MsgpackWriter {
  public:
   /// Appends to `out`.
-  explicit MsgpackWriter(std::string& out) : out_(out) {}
+  explicit MsgpackWriter(WriteBuffer& out) : out_(out) {}
 
   void begin_struct();
   void end_struct();
@@ -84,13 +110,13 @@ class MsgpackWriter {
   [[nodiscard]] const Error& error() const noexcept { return error_; }
 
  private:
-  void byte(unsigned value) { out_ += static_cast<char>(value); }
+  void byte(unsigned value) { out_.append(static_cast<char>(value)); }
   void big_endian(std::uint64_t value, int bytes);
   /// `small` + size below 16, else `wide` and 16 bits, or the code after it and 32.
   void head(std::size_t size, unsigned small, unsigned wide);
   void text_head(std::size_t size);
 
-  std::string& out_;
+  WriteBuffer& out_;
   /// Where the counts of the structs that are open lie.
   std::vector<std::size_t> structs_;
   Error error_;
