@@ -2,7 +2,7 @@
 // heartbeats; and what the others of a gateway feel when all are dropped at once. The gateway and the connectors are
 // processes of their own: this program once more.
 //
-//   ./run bench registration_cost [COUNT [WATCH_SECONDS [TRANSPORT]]]
+//   ./run bench registration_cost [COUNT [WATCH_SECONDS [TRANSPORT [PART]]]]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -109,14 +109,18 @@ int main(int argc, char** argv) {
   const std::string watch = arguments.size() > 1 ? arguments[1] : "60";
   const std::string only = arguments.size() > 2 ? arguments[2] : "";
   if (std::strtoul(count.c_str(), nullptr, 10) == 0) {
-    std::fprintf(stderr, "usage: registration_cost [COUNT [WATCH_SECONDS [grpc | websocket | memory]]]\n");
+    std::fprintf(stderr,
+                 "usage: registration_cost [COUNT [WATCH_SECONDS [grpc | websocket | memory [idle | soon | cap]]]]\n");
     return 2;
   }
+  const auto asked = [part = arguments.size() > 3 ? arguments[3] : ""](const char* name) {
+    return part.empty() || part == name;
+  };
   for (const char* transport : {"grpc", "websocket"}) {
     if (!only.empty() && only != transport) continue;
-    idle(transport, count, watch);
-    storm(transport, count, "waiting up to 0.5 s", "500");
-    storm(transport, count, "backoff at its cap of 60 s", "60000");
+    if (asked("idle")) idle(transport, count, watch);
+    if (asked("soon")) storm(transport, count, "waiting up to 0.5 s", "500");
+    if (asked("cap")) storm(transport, count, "backoff at its cap of 60 s", "60000");
   }
   if (only == "memory")
     registration_cost::over_memory(std::strtoul(count.c_str(), nullptr, 10), std::atol(watch.c_str()));
