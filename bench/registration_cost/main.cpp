@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bench/registration_cost/child.hpp"
+#include "bench/registration_cost/pauses.hpp"
 #include "bench/registration_cost/roles.hpp"
 
 namespace {
@@ -84,14 +85,17 @@ void storm(const std::string& transport, const std::string& count, const char* w
   static_cast<void>(memory(connectors));
   Child beside({"others", transport, others, "16", "0", "500"});
   static_cast<void>(beside.figure("registered"));
+  registration_cost::Pauses pauses;
   gateway.tell("storm 10");
   const double before = gateway.figure("before");
   const double back = gateway.figure("back");
   const double meanwhile = gateway.figure("meanwhile");
+  const double paused = pauses.stop().count();
   std::printf(
       "%s, %s dropped at once, %s: back within %.1f s; p99 of 16 others %.0f us before, %.0f us meanwhile "
       "(%.2f times)\n",
       transport.c_str(), count.c_str(), what, back, before, meanwhile, meanwhile / before);
+  if (paused > 0) std::printf("  the machine stood still for %.1f s of that: p99 says nothing\n", paused);
   std::fflush(stdout);
 }
 
