@@ -29,7 +29,9 @@ class ConnectCommand final : public Command {
  public:
   explicit ConnectCommand(CLI::App& program)
       : app_(*program.add_subcommand("connect", "Built-in connectors, registered with any gateway")) {
-    app_.add_option("url", options_.host, "The gateway, grpc:// grpcs:// ws:// or wss://host:port, or host:port for gRPC")->type_name("URL");
+    app_.add_option("url", options_.host,
+                    "The gateway, grpc:// grpcs:// ws:// or wss://host:port, or host:port for gRPC")
+        ->type_name("URL");
     app_.add_option("--type", type_, "What the connectors do")
         ->check(CLI::IsMember(builtin_connector_types()))
         ->capture_default_str();
@@ -103,6 +105,8 @@ class ConnectCommand final : public Command {
                  "What a request may take; 0s: as long as it likes");
     add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to the gateway",
                  Zero::refused);
+    add_duration(app_, "--heartbeat-slack", options_.heartbeat_slack,
+                 "A heartbeat may be this early, to go out with others", Zero::allowed);
     add_duration(app_, "--heartbeat-timeout", options_.heartbeat_timeout, "Without an answer for longer: reconnect",
                  Zero::refused);
     add_duration(app_, "--minimum-stream-life", options_.minimum_stream_life,

@@ -37,8 +37,8 @@ class GatewayCommand final : public Command {
     websocket_option_->type_name("ADDRESS");
     serve_flags_.add(app_);
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to connectors");
-    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval, "Between heartbeats to a connector",
-                 Zero::refused);
+    add_duration(app_, "--heartbeat-interval", options_.heartbeat_interval,
+                 "A connector silent for this long is sent a heartbeat", Zero::refused);
     add_duration(app_, "--session-timeout", options_.session_timeout, "A connector silent for longer is ended",
                  Zero::refused);
     add_duration(app_, "--register-timeout", options_.register_timeout, "From a stream's opening to its registration",

@@ -2,13 +2,14 @@
 // heartbeats; and what the others of a gateway feel when all are dropped at once. The gateway and the connectors are
 // processes of their own: this program once more.
 //
-//   ./run bench registration_cost [COUNT [WATCH_SECONDS [TRANSPORT]]]
+//   ./run bench registration_cost [COUNT [WATCH_SECONDS [TRANSPORT [PART]]]]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "bench/registration_cost/child.hpp"
+#include "bench/registration_cost/pauses.hpp"
 #include "bench/registration_cost/roles.hpp"
 
 namespace {
@@ -84,14 +85,17 @@ void storm(const std::string& transport, const std::string& count, const char* w
   static_cast<void>(memory(connectors));
   Child beside({"others", transport, others, "16", "0", "500"});
   static_cast<void>(beside.figure("registered"));
+  registration_cost::Pauses pauses;
   gateway.tell("storm 10");
   const double before = gateway.figure("before");
   const double back = gateway.figure("back");
   const double meanwhile = gateway.figure("meanwhile");
+  const double paused = pauses.stop().count();
   std::printf(
       "%s, %s dropped at once, %s: back within %.1f s; p99 of 16 others %.0f us before, %.0f us meanwhile "
       "(%.2f times)\n",
       transport.c_str(), count.c_str(), what, back, before, meanwhile, meanwhile / before);
+  if (paused > 0) std::printf("  the machine stood still for %.1f s of that: p99 says nothing\n", paused);
   std::fflush(stdout);
 }
 
@@ -109,14 +113,18 @@ int main(int argc, char** argv) {
   const std::string watch = arguments.size() > 1 ? arguments[1] : "60";
   const std::string only = arguments.size() > 2 ? arguments[2] : "";
   if (std::strtoul(count.c_str(), nullptr, 10) == 0) {
-    std::fprintf(stderr, "usage: registration_cost [COUNT [WATCH_SECONDS [grpc | websocket | memory]]]\n");
+    std::fprintf(stderr,
+                 "usage: registration_cost [COUNT [WATCH_SECONDS [grpc | websocket | memory [idle | soon | cap]]]]\n");
     return 2;
   }
+  const auto asked = [part = arguments.size() > 3 ? arguments[3] : ""](const char* name) {
+    return part.empty() || part == name;
+  };
   for (const char* transport : {"grpc", "websocket"}) {
     if (!only.empty() && only != transport) continue;
-    idle(transport, count, watch);
-    storm(transport, count, "waiting up to 0.5 s", "500");
-    storm(transport, count, "backoff at its cap of 60 s", "60000");
+    if (asked("idle")) idle(transport, count, watch);
+    if (asked("soon")) storm(transport, count, "waiting up to 0.5 s", "500");
+    if (asked("cap")) storm(transport, count, "backoff at its cap of 60 s", "60000");
   }
   if (only == "memory")
     registration_cost::over_memory(std::strtoul(count.c_str(), nullptr, 10), std::atol(watch.c_str()));

@@ -22,8 +22,9 @@ enum class DuplicatePolicy : std::uint8_t {
 /// Bounds and times of a gateway. Every session costs at most `window` inbound messages that wait, the pending
 /// requests, and the answers to what its connector asked.
 struct GatewayOptions {
-  /// Between the gateway's own heartbeat requests to a registered connector.
-  Duration heartbeat_interval = std::chrono::seconds(30);
+  /// A registered connector from which nothing came for this long is sent a heartbeat request, and again after each
+  /// such interval. Above the interval at which connectors send heartbeats (30 s), so that those that do are not asked.
+  Duration heartbeat_interval = std::chrono::seconds(45);
   /// A registered connector from which nothing at all came for this long is ended. Above the interval at which
   /// connectors send heartbeats (30 s); old ones do not answer the gateway's.
   Duration session_timeout = std::chrono::seconds(90);

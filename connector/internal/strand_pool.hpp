@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <thread>
 #include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
 
 #include "bus/async.hpp"
+#include "connector/internal/heartbeat_rounds.hpp"
 #include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
@@ -21,6 +23,8 @@ struct SharedStrand {
 
   transport::Strand strand;
   CallbackGroup callbacks;
+  /// On the strand.
+  std::shared_ptr<HeartbeatRounds> rounds = std::make_shared<HeartbeatRounds>();
 };
 
 /// As many of them as there are processors, taken in turns. Any thread. The bus must outlive the use of their

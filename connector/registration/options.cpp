@@ -19,6 +19,7 @@ Result<> RunnerOptions::validate() const {
   if (max_concurrent_requests > kMostRequests) return invalid("max_concurrent_requests must be at most 1000000");
   if (request_timeout < Duration::zero()) return invalid("request_timeout must not be negative");
   if (heartbeat_interval <= Duration::zero()) return invalid("heartbeat_interval must be positive");
+  if (heartbeat_slack < Duration::zero()) return invalid("heartbeat_slack must not be negative");
   if (heartbeat_timeout <= Duration::zero()) return invalid("heartbeat_timeout must be positive");
   if (minimum_stream_life < Duration::zero()) return invalid("minimum_stream_life must not be negative");
   if (drain < Duration::zero()) return invalid("drain must not be negative");

@@ -43,6 +43,9 @@ struct RunnerOptions {
   /// it is answered as failed and its handler cancelled. 0: as long as it likes.
   Duration request_timeout{};
   Duration heartbeat_interval = std::chrono::seconds(30);
+  /// By how much a heartbeat other than a stream's first may be early, but no more than a twentieth of the interval, so
+  /// that it goes out with those of other registrations. 0: never.
+  Duration heartbeat_slack = std::chrono::milliseconds(250);
   /// Without a heartbeat response for longer than this the stream is given up. Should exceed the interval.
   Duration heartbeat_timeout = std::chrono::seconds(45);
   /// A stream that lived this long, or answered a heartbeat, resets the attempt counter.

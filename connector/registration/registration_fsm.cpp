@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "connector/internal/heartbeat_rounds.hpp"
+
 namespace sharingbus::connector {
 namespace {
 
@@ -13,6 +15,9 @@ constexpr Duration kFinishTimeout = std::chrono::seconds(1);
 /// The same when nothing is lost by it: a shutdown with nothing in flight takes no longer than 10 ms.
 constexpr Duration kQuietFinishTimeout = std::chrono::milliseconds(5);
 
+/// A heartbeat is early by no more than this part of the interval.
+constexpr int kSlackPart = 20;
+
 /// The statuses of §4.8 that speak of our tokens or our message; all others are transient.
 bool counts_as_rejection(const Error& error) {
   return error.is(errc::unauthenticated) || error.is(errc::invalid_argument) || error.is(errc::malformed_frame);
@@ -20,8 +25,9 @@ bool counts_as_rejection(const Error& error) {
 
 }  // namespace
 
-RegistrationFsm::RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff)
-    : address_(std::move(address)), times_(times), backoff_(std::move(backoff)) {}
+RegistrationFsm::RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff,
+                                 internal::HeartbeatRounds* rounds)
+    : address_(std::move(address)), times_(times), rounds_(rounds), backoff_(std::move(backoff)) {}
 
 void RegistrationFsm::start(TimePoint, Actions& actions) {
   if (state_ != State::idle) return;
@@ -31,7 +37,7 @@ void RegistrationFsm::start(TimePoint, Actions& actions) {
 
 RegistrationFsm RegistrationFsm::replacement(TimePoint now, Actions& actions) {
   superseded_ = true;
-  RegistrationFsm next(address_, times_, backoff_);
+  RegistrationFsm next(address_, times_, backoff_, rounds_);
   next.drive_.session_token = drive_.session_token;
   next.registered_before_ = registered_before_;
   // Not by the answered heartbeat: the wish to be replaced is one, and would reset it for ever.
@@ -316,6 +322,10 @@ void RegistrationFsm::tick(TimePoint now, std::int64_t unix_ms, Actions& actions
     // Missed ticks collapse into one.
     const auto missed = (now - next_heartbeat_) / times_.heartbeat_interval;
     next_heartbeat_ += times_.heartbeat_interval * (missed + 1);
+    if (rounds_ != nullptr) {
+      const Duration slack = std::min(times_.heartbeat_slack, times_.heartbeat_interval / kSlackPart);
+      next_heartbeat_ = rounds_->join(std::max(next_heartbeat_ - slack, now + Duration(1)), next_heartbeat_);
+    }
     send_heartbeat(unix_ms, actions);
   }
 }

@@ -15,11 +15,17 @@
 
 namespace sharingbus::connector {
 
+namespace internal {
+class HeartbeatRounds;
+}
+
 /// The times that govern a registration's life; see RunnerOptions.
 struct RegistrationTimes {
   Duration register_timeout = std::chrono::seconds(30);
   Duration heartbeat_interval = std::chrono::seconds(30);
   Duration heartbeat_timeout = std::chrono::seconds(45);
+  /// See RunnerOptions.
+  Duration heartbeat_slack{};
   Duration minimum_stream_life = std::chrono::seconds(10);
   Duration drain = std::chrono::seconds(5);
   bool reconnect = true;
@@ -78,7 +84,9 @@ class RegistrationFsm {
                               RegistrationFailed, Disconnected, BackingOff, RegistrationNotice>;
   using Actions = std::vector<Action>;
 
-  RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff);
+  /// `rounds`, which must outlive it: with whom its heartbeats go out; null: on their own.
+  RegistrationFsm(std::string address, RegistrationTimes times, Backoff backoff,
+                  internal::HeartbeatRounds* rounds = nullptr);
 
   /// A machine that opens the stream that replaces this one's, after a jittered wait that grows while replacements do
   /// not live long; this one will not open another any more. Only after ReplaceStream.
@@ -126,6 +134,7 @@ class RegistrationFsm {
 
   std::string address_;
   RegistrationTimes times_;
+  internal::HeartbeatRounds* rounds_;
   Backoff backoff_;
 
   State state_ = State::idle;

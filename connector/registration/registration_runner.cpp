@@ -34,6 +34,7 @@ RegistrationTimes times_of(const RunnerOptions& options) {
   times.register_timeout = std::max<Duration>(3 * bounded(options.connect_timeout), std::chrono::milliseconds(3));
   times.heartbeat_interval = bounded(options.heartbeat_interval);
   times.heartbeat_timeout = bounded(options.heartbeat_timeout);
+  times.heartbeat_slack = options.heartbeat_slack;
   times.minimum_stream_life = bounded(options.minimum_stream_life);
   times.drain = bounded(options.drain);
   times.reconnect = options.reconnect;
@@ -91,10 +92,10 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
       if (const auto self = weak.lock()) self->receive(r);
     });
     RegistrationStream::Owner& self = *this;
-    serving_ =
-        std::make_unique<RegistrationStream>(context_, self,
-                                             RegistrationFsm(context_.address, times_of(context_.options),
-                                                             Backoff(backoff_of(context_.options), seeded_random())));
+    serving_ = std::make_unique<RegistrationStream>(
+        context_, self,
+        RegistrationFsm(context_.address, times_of(context_.options),
+                        Backoff(backoff_of(context_.options), seeded_random()), shared_.rounds.get()));
     if (shutdown_) serving_->shutdown();
     serving_->start();
   }

@@ -59,7 +59,7 @@ class Registration(PeerTest):
 
     def test_peer_registers_and_beats(self):
         peer = self.start_peer(
-            "--tenant", "acme inc", "--instance", "p.1", "--max-requests", "0", "--heartbeat-interval", "0.1"
+            "--tenant", "acme inc", "--instance", "p.1", "--max-requests", "0", "--heartbeat-interval", "0.7"
         )
         event = self.wait_event(peer, "registered")
         self.assertEqual((event["arn"], event["status"]), ("matrix:acme-inc:echo:p-1", "approved"))

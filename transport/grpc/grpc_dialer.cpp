@@ -14,6 +14,7 @@
 #include "transport/grpc/internal/channel_pool.hpp"
 #include "transport/grpc/internal/client_link.hpp"
 #include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/grpc_threads.hpp"
 #include "transport/grpc/internal/tls_credentials.hpp"
 
 namespace sharingbus::transport {
@@ -113,6 +114,7 @@ struct GrpcDialer::State {
 
 GrpcDialer::GrpcDialer(Endpoint endpoint, GrpcDialerOptions options, TimerService& timers) {
   if (const auto valid = options.validate(); !valid) throw std::invalid_argument(to_string(valid.error()));
+  internal::spare_deadlock_search();
   state_ = std::make_unique<State>(endpoint, std::move(options), timers);
 }
 

@@ -19,6 +19,7 @@
 #include "transport/grpc/internal/acceptor.hpp"
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/grpc_threads.hpp"
 #include "transport/grpc/internal/server_link.hpp"
 #include "transport/grpc/internal/tls_credentials.hpp"
 #include "transport/grpc/internal/unused_connections.hpp"
@@ -197,6 +198,7 @@ const ListenerOptions* GrpcListener::State::base_of(const std::string& method) c
 
 GrpcListener::GrpcListener(Endpoint endpoint, GrpcListenerOptions options) {
   if (const auto valid = options.validate(); !valid) throw std::invalid_argument(to_string(valid.error()));
+  internal::spare_deadlock_search();
   state_ = std::make_unique<State>(std::move(endpoint), std::move(options));
 }
 

@@ -69,6 +69,7 @@ void Session::start() {
 }
 
 void Session::closed_early(Error error) {
+  if (heard_.load(std::memory_order_relaxed)) return;
   post([error = std::move(error)](Session& self) {
     if (self.heard_ || self.gone_) return;
     self.feed([&](SessionFsm& fsm, auto& actions) { fsm.stream_closed(error, actions); });
@@ -155,7 +156,7 @@ void Session::timer_fired(std::uint64_t round) {
 
 void Session::received(const Received& item) {
   if (gone_) return;
-  heard_ = true;
+  heard_.store(true, std::memory_order_relaxed);
   if (const EventRef* ref = item.event()) {
     event(**ref);
   } else if (const Gap* gap = item.gap()) {

@@ -123,6 +123,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   std::atomic<std::uint64_t> answered_{0};
   std::atomic<std::uint64_t> failed_{0};
   std::atomic<std::uint64_t> late_answers_{0};
+  /// Something came through the queue. Set on the strand.
+  std::atomic<bool> heard_{false};
 
   // On the strand.
   SessionFsm fsm_;
@@ -137,8 +139,6 @@ class Session final : public std::enable_shared_from_this<Session> {
   TimerId timer_ = 0;
   TimePoint timer_at_{};
   std::uint64_t timer_round_ = 0;
-  /// Something came through the queue.
-  bool heard_ = false;
   /// Finish the stream as soon as the outbox is empty.
   bool finish_wanted_ = false;
   bool gone_ = false;

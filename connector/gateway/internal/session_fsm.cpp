@@ -98,7 +98,7 @@ void SessionFsm::register_again(const messages::RegisterRequest& request, Moment
 
 void SessionFsm::claimed(bool replaced, Moment at, Actions& actions) {
   state_ = State::registered;
-  next_heartbeat_ = at.now + options_.heartbeat_interval;
+  last_asked_ = at.now;
   actions.push_back(ConnectorRegistered{identity_.address, identity_.arn, identity_.display_name, identity_.version,
                                         peer_, replaced});
   send_registered(at, actions);
@@ -176,8 +176,8 @@ void SessionFsm::tick(Moment at, Actions& actions) {
         return end(Error(errc::timed_out, "no message for " + milliseconds(options_.session_timeout)), false, at,
                    actions);
       }
-      if (at.now >= next_heartbeat_) {
-        next_heartbeat_ = at.now + options_.heartbeat_interval;
+      if (at.now >= next_heartbeat()) {
+        last_asked_ = at.now;
         actions.push_back(Send{messages::HeartbeatRequest{registered() ? identity_.address : "", at.unix_ms}});
       }
       return;
@@ -230,6 +230,10 @@ void SessionFsm::cancel(const Error& why, Actions& actions) {
   actions.push_back(CancelStream{why});
 }
 
+TimePoint SessionFsm::next_heartbeat() const {
+  return std::max(last_message_, last_asked_) + options_.heartbeat_interval;
+}
+
 std::optional<TimePoint> SessionFsm::next_deadline() const {
   switch (state_) {
     case State::awaiting_register:
@@ -237,7 +241,7 @@ std::optional<TimePoint> SessionFsm::next_deadline() const {
       return deadline_;
     case State::registered:
     case State::hosting:
-      return std::min(next_heartbeat_, last_message_ + options_.session_timeout);
+      return std::min(next_heartbeat(), last_message_ + options_.session_timeout);
     case State::cancelled:
     case State::closed:
       break;

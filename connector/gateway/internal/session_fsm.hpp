@@ -119,6 +119,8 @@ class SessionFsm {
   void leave_registered(const Error& why, Actions& actions);
   void begin_finish(Moment at, Actions& actions);
   void cancel(const Error& why, Actions& actions);
+  /// When the peer is asked for a sign of life, should none have come by then.
+  [[nodiscard]] TimePoint next_heartbeat() const;
 
   const GatewayOptions& options_;
   const TokenSource tokens_;
@@ -132,7 +134,8 @@ class SessionFsm {
   /// Of the register wait or of finishing, by state.
   TimePoint deadline_;
   TimePoint last_message_;
-  TimePoint next_heartbeat_{};
+  /// The last heartbeat of the gateway's own, or the registration.
+  TimePoint last_asked_{};
 };
 
 }  // namespace sharingbus::connector::internal

@@ -89,7 +89,7 @@ TEST_F(GatewayLanesTest, Heartbeat_OneForTheStream_KeepsAllAlive) {
   start(std::move(with));
   const auto connector = connect_many(3);
   for (int i = 0; i < 10; ++i) {
-    advance(30s);
+    advance(31s);
     // The gateway asks once, and answers once, whatever the number of registrations.
     EXPECT_THAT(connector->all<messages::HeartbeatRequest>(), SizeIs(1));
     connector->send(messages::HeartbeatRequest{"", i});

@@ -280,14 +280,39 @@ TEST_F(SessionFsmTest, Tick_NoRegisterInTime_Cancels) {
   EXPECT_TRUE(last_of<SessionFsm::CancelStream>().why.is(errc::timed_out));
 }
 
-TEST_F(SessionFsmTest, Tick_Registered_HeartbeatsEachInterval) {
+TEST_F(SessionFsmTest, Tick_OneThatOnlyAnswers_IsAskedAnIntervalLater) {
+  be_registered();
+  Duration answered{};
+  for (int i = 1; i <= 5; ++i) {
+    const Duration due = answered + 45s;
+    EXPECT_EQ(sut.next_deadline(), start + due);
+    sut.tick(at(due - 1ns), actions);
+    EXPECT_THAT(take(), IsEmpty());
+    sut.tick(at(due), actions);
+    EXPECT_THAT(take(), ElementsAre("send connector.heartbeat_request"));
+    EXPECT_EQ(sent<messages::HeartbeatRequest>().timestamp_ms, at(due).unix_ms);
+    answered = due + 1s;
+    sut.other_message("connector.heartbeat_response", at(answered), actions);
+  }
+}
+
+TEST_F(SessionFsmTest, Tick_OneThatBeatsByItself_IsNeverAsked) {
   be_registered();
   for (int i = 1; i <= 5; ++i) {
-    EXPECT_EQ(sut.next_deadline(), start + i * 30s);
-    sut.tick(at(i * 30s), actions);
+    sut.message(messages::HeartbeatRequest{}, at(i * 30s), actions);
+    EXPECT_THAT(take(), ElementsAre("send connector.heartbeat_response"));
+    sut.tick(at(i * 30s + 30s - 1ns), actions);
+    EXPECT_THAT(take(), IsEmpty());
+  }
+}
+
+TEST_F(SessionFsmTest, Tick_OneThatIsSilent_IsAskedEachInterval) {
+  options.session_timeout = 600s;
+  be_registered();
+  for (int i = 1; i <= 5; ++i) {
+    EXPECT_EQ(sut.next_deadline(), start + i * 45s);
+    sut.tick(at(i * 45s), actions);
     EXPECT_THAT(take(), ElementsAre("send connector.heartbeat_request"));
-    EXPECT_EQ(sent<messages::HeartbeatRequest>().timestamp_ms, at(i * 30s).unix_ms);
-    sut.other_message("connector.metrics_report", at(i * 30s + 1s), actions);
   }
 }
 

@@ -45,6 +45,7 @@ TEST(RunnerOptionsTest, Defaults_AreTheDocumentedOnes) {
   EXPECT_EQ(sut.max_waiting_requests, 1'024u);
   EXPECT_EQ(sut.request_timeout, Duration::zero());
   EXPECT_EQ(sut.heartbeat_interval, seconds(30));
+  EXPECT_EQ(sut.heartbeat_slack, milliseconds(250));
   EXPECT_EQ(sut.heartbeat_timeout, seconds(45));
   EXPECT_EQ(sut.minimum_stream_life, seconds(10));
   EXPECT_EQ(sut.drain, seconds(5));
@@ -69,6 +70,7 @@ TEST(RunnerOptionsTest, BadValues_AreRefusedByTheNameOfTheirField) {
       {"max_waiting_requests", refused([](auto& o) { o.max_waiting_requests = 0; })},
       {"request_timeout", refused([](auto& o) { o.request_timeout = -milliseconds(1); })},
       {"heartbeat_interval", refused([](auto& o) { o.heartbeat_interval = {}; })},
+      {"heartbeat_slack", refused([](auto& o) { o.heartbeat_slack = -milliseconds(1); })},
       {"heartbeat_timeout", refused([](auto& o) { o.heartbeat_timeout = {}; })},
       {"minimum_stream_life", refused([](auto& o) { o.minimum_stream_life = -milliseconds(1); })},
       {"drain", refused([](auto& o) { o.drain = -milliseconds(1); })},

@@ -22,4 +22,9 @@ void run_on_grpc_thread(std::function<void()> fn);
 /// `call` must not end meanwhile.
 void nudge(grpc_call* call);
 
+/// Turns off, for the whole process, the search for deadlocks in which Abseil's mutexes, and so all of gRPC's, take
+/// part when Abseil was built without NDEBUG (Debian's was): each lock and unlock then passes one lock of the process,
+/// and a graph of all mutexes, of which a call has several. It finds mistakes of gRPC's, not ours.
+void spare_deadlock_search();
+
 }  // namespace sharingbus::transport::internal

@@ -39,6 +39,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void keep_threads_awake();
   /// The peer said that it goes away: `StreamGoingAway` is published, once, as soon as the stream is open.
   void going_away();
+  /// A stream that was cancelled has not ended in time, see `LinkSet::expect_end`.
+  virtual void force_end() {}
 
  protected:
   /// A stream that reads ahead learns of its end without credit, as a read is in flight; see README.md.

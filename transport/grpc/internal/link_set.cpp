@@ -10,6 +10,9 @@ namespace sharingbus::transport::internal {
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(500);
+/// How long a peer that does not read may keep a cancelled stream from ending: the status waits behind what was written
+/// before.
+constexpr auto kPatience = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -82,12 +85,32 @@ void LinkSet::tick() {
   {
     const std::scoped_lock lock(mutex_);
     fired = std::move(tick_);
-    if (links_.empty()) return;
+    if (links_.empty()) return endings_.clear();
     any = links_.begin()->second;
     schedule_tick();
   }
   any->keep_threads_awake();
+  force_late_ends();
   if (on_tick_) on_tick_();
+}
+
+void LinkSet::expect_end(std::weak_ptr<LinkCore> link) {
+  const TimePoint until = std::chrono::steady_clock::now() + kPatience;
+  const std::scoped_lock lock(mutex_);
+  endings_.push_back({until, std::move(link)});
+}
+
+void LinkSet::force_late_ends() {
+  const TimePoint now = std::chrono::steady_clock::now();
+  std::vector<std::weak_ptr<LinkCore>> late;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (; !endings_.empty() && endings_.front().patience_until <= now; endings_.pop_front())
+      late.push_back(std::move(endings_.front().link));
+  }
+  for (const auto& each : late) {
+    if (const auto link = each.lock()) link->force_end();
+  }
 }
 
 std::size_t LinkSet::size() const {

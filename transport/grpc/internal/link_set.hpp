@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <grpcpp/alarm.h>
 
 #include "bus/base/error.hpp"
+#include "bus/base/timer.hpp"
 
 namespace sharingbus::transport::internal {
 
@@ -34,13 +36,22 @@ class LinkSet : public std::enable_shared_from_this<LinkSet> {
   /// `fn` is called every half second while there are links, on a thread of gRPC. Before there are any.
   void on_tick(std::function<void()> fn) { on_tick_ = std::move(fn); }
   void for_each(const std::function<void(LinkCore&)>& fn) const;
+  /// Calls `force_end` of the link should it still be there a second from now, or up to half a second later. One list
+  /// for all, as many may be cancelled at once.
+  void expect_end(std::weak_ptr<LinkCore> link);
 
   [[nodiscard]] std::size_t size() const;
   /// Links admitted since the beginning.
   [[nodiscard]] std::uint64_t admitted() const;
 
  private:
+  struct Ending {
+    TimePoint patience_until;
+    std::weak_ptr<LinkCore> link;
+  };
+
   void tick();
+  void force_late_ends();
   void schedule_tick();
   [[nodiscard]] std::vector<std::shared_ptr<LinkCore>> all() const;
 
@@ -52,6 +63,8 @@ class LinkSet : public std::enable_shared_from_this<LinkSet> {
   /// Set while there are links.
   std::unique_ptr<grpc::Alarm> tick_;
   std::vector<std::function<void()>> waiting_;
+  /// In order of time.
+  std::deque<Ending> endings_;
 };
 
 }  // namespace sharingbus::transport::internal

@@ -1,19 +1,10 @@
 #include "transport/grpc/internal/server_link.hpp"
 
-#include <chrono>
 #include <utility>
 
-#include "transport/grpc/internal/grpc_threads.hpp"
 #include "transport/grpc/internal/status_mapping.hpp"
 
 namespace sharingbus::transport::internal {
-namespace {
-
-/// How long a peer that does not read may keep a cancelled stream from ending: the status waits behind what was written
-/// before.
-constexpr auto kPatience = std::chrono::seconds(1);
-
-}  // namespace
 
 ServerLink::ServerLink(std::shared_ptr<LinkSet> links, grpc::GenericCallbackServerContext& context,
                        StreamOptions options, std::uint64_t listener)
@@ -42,9 +33,7 @@ void ServerLink::lose_peer() {
 }
 
 void ServerLink::break_off() {
-  patience_ = run_after(kPatience, [weak = weak_from_this()] {
-    if (const auto self = weak.lock()) static_cast<ServerLink&>(*self).force_end();
-  });
+  links_->expect_end(weak_from_this());
   end();
 }
 
@@ -74,7 +63,6 @@ void ServerLink::OnDone() {
       error = Error(errc::stream_closed, peer_ + " ended the stream");
     }
   }
-  patience_.reset();
   on_done(std::move(error), false);
 }
 

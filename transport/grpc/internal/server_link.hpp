@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 
-#include <grpcpp/alarm.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/support/status.h>
 
@@ -26,6 +25,7 @@ class ServerLink final : public LinkCore, public grpc::ServerGenericBidiReactor 
   void OnWriteDone(bool ok) override { on_written(ok); }
   void OnCancel() override { lose_peer(); }
   void OnDone() override;
+  void force_end() override;
 
  private:
   void start_read(grpc::ByteBuffer* into) override { StartRead(into); }
@@ -40,14 +40,11 @@ class ServerLink final : public LinkCore, public grpc::ServerGenericBidiReactor 
 
   /// The peer or its connection is gone.
   void lose_peer();
-  void force_end();
 
   const std::shared_ptr<LinkSet> links_;
   grpc::GenericCallbackServerContext& context_;
   const std::uint64_t listener_;
   const std::string peer_;
-  /// Made by `break_off`, which runs once.
-  std::unique_ptr<grpc::Alarm> patience_;
   /// Guarded by the mutex: `context_` goes.
   bool done_ = false;
 };
