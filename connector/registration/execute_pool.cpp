@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
 
 #include "transport/codec/utf8.hpp"
@@ -20,9 +22,11 @@ namespace {
 namespace asio = boost::asio;
 namespace messages = transport::messages;
 
-/// Owns what the handler needs for as long as it runs.
-asio::awaitable<Result<Payload>> call_connector(std::shared_ptr<Connector> connector,
+/// Owns what the handler needs for as long as it runs. Not begun on `owner`, which it would hold up by blocking before
+/// its first wait.
+asio::awaitable<Result<Payload>> call_connector(std::thread::id owner, std::shared_ptr<Connector> connector,
                                                 messages::ExecuteRequest request) {
+  if (std::this_thread::get_id() == owner) co_await asio::post(asio::use_awaitable);
   Payload payload{request.payload_encoding, std::move(request.payload)};
   std::optional<std::string> capability;
   if (!request.capability_id.empty()) capability = std::move(request.capability_id);
@@ -79,10 +83,10 @@ struct ExecutePool::Running {
   bool answered = false;
 };
 
-ExecutePool::ExecutePool(asio::any_io_executor owner, asio::any_io_executor handlers,
+ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executor& handlers,
                          std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks)
     : owner_(std::move(owner)),
-      handlers_(std::move(handlers)),
+      handlers_(handlers),
       connector_(std::move(connector)),
       limits_(limits),
       clock_(clock),
@@ -136,12 +140,8 @@ void ExecutePool::run(Waiting next) {
       self->complete(running, exception, std::move(result));
     });
   };
-  // Posted: `co_spawn` would begin it right here, and what blocks before its first wait would hold up the owner.
-  asio::post(running->strand,
-             [running, work = call_connector(connector_, std::move(next.request)), done = std::move(done)]() mutable {
-               asio::co_spawn(running->strand, std::move(work),
-                              asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
-             });
+  asio::co_spawn(running->strand, call_connector(std::this_thread::get_id(), connector_, std::move(next.request)),
+                 asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
 }
 
 void ExecutePool::complete(const std::shared_ptr<Running>& running, std::exception_ptr exception,
