@@ -92,7 +92,8 @@ ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executo
       clock_(clock),
       hooks_(std::move(hooks)) {}
 
-Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request) const {
+Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request,
+                                                          TimePoint arrived) const {
   // Longer makes no difference, and would overflow the clock.
   constexpr Duration kLongest = std::chrono::hours(24 * 365);
   const auto found = request.context.find(kTimeoutKey);
@@ -110,7 +111,7 @@ Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::Execut
     timeout = huge ? kLongest : std::chrono::milliseconds(std::min(milliseconds, kMostMs));
   }
   if (timeout <= Duration::zero()) return std::optional<TimePoint>();
-  return std::optional(clock_.now() + timeout);
+  return std::optional(arrived + timeout);
 }
 
 void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
@@ -121,17 +122,18 @@ void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
     return answer_failed(std::move(request.request_id), stream,
                          Error(errc::capacity_exceeded, "too many requests are waiting"));
   }
-  auto deadline = deadline_of(request);
+  const TimePoint now = clock_.now();
+  auto deadline = deadline_of(request, now);
   if (!deadline) return answer_failed(std::move(request.request_id), stream, deadline.error());
   ++streams_[stream].in_flight;
   if (*deadline) deadlines_.insert(**deadline);
-  Waiting next{std::move(request), stream, clock_.now(), *deadline};
-  if (running_.size() < limits_.running) return run(std::move(next));
+  Waiting next{std::move(request), stream, now, *deadline};
+  if (running_.size() < limits_.running) return run(std::move(next), now);
   waiting_.push_back(std::move(next));
 }
 
-void ExecutePool::run(Waiting next) {
-  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, clock_.now());
+void ExecutePool::run(Waiting next, TimePoint now) {
+  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, now);
   running_.insert(running);
   ++answerable_;
   hooks_.started(next.request.request_id, next.request.payload.size());
@@ -176,7 +178,7 @@ void ExecutePool::run_next() {
   while (!waiting_.empty() && running_.size() < limits_.running) {
     Waiting next = std::move(waiting_.front());
     waiting_.pop_front();
-    run(std::move(next));
+    run(std::move(next), clock_.now());
   }
 }
 

@@ -86,8 +86,9 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
     std::size_t in_flight = 0;
     bool draining = false;
   };
-  [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request) const;
-  void run(Waiting next);
+  [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request,
+                                                             TimePoint arrived) const;
+  void run(Waiting next, TimePoint now);
   void complete(const std::shared_ptr<Running>& running, std::exception_ptr exception, Result<Payload> result);
   void answer_failed(std::string request_id, StreamId stream, const Error& error, Duration duration = {});
   /// Nobody waits for it any more.
