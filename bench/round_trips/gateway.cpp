@@ -11,7 +11,6 @@
 
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "bench/round_trips/round_trips.hpp"
 #include "bench/threads.hpp"
@@ -20,6 +19,7 @@
 #include "connector/registration/multi_connector_runner.hpp"
 #include "transport/grpc/grpc_dialer.hpp"
 #include "transport/grpc/grpc_listener.hpp"
+#include "transport/strand.hpp"
 #include "transport/websocket/phoenix_protocol.hpp"
 #include "transport/websocket/websocket_dialer.hpp"
 #include "transport/websocket/websocket_listener.hpp"
@@ -38,13 +38,9 @@ using namespace sharingbus;
 /// Keeps `concurrency` requests under way. On a strand.
 class Asker : public std::enable_shared_from_this<Asker> {
  public:
-  Asker(asio::any_io_executor executor, connector::Gateway& gateway, std::vector<std::string> addresses,
+  Asker(const asio::any_io_executor& executor, connector::Gateway& gateway, std::vector<std::string> addresses,
         const Load& load)
-      : strand_(asio::make_strand(std::move(executor))),
-        gateway_(gateway),
-        addresses_(std::move(addresses)),
-        tally_(load),
-        load_(load) {}
+      : strand_(executor), gateway_(gateway), addresses_(std::move(addresses)), tally_(load), load_(load) {}
 
   Sample run() {
     asio::post(strand_, [this] {
@@ -78,7 +74,7 @@ class Asker : public std::enable_shared_from_this<Asker> {
     if (under_way_ == 0) done_.set_value();
   }
 
-  const asio::strand<asio::any_io_executor> strand_;
+  const transport::Strand strand_;
   connector::Gateway& gateway_;
   const std::vector<std::string> addresses_;
   Tally tally_;

@@ -29,7 +29,11 @@ Result<transport::Endpoint> Gateway::serve(std::unique_ptr<transport::Listener> 
 }
 
 void Gateway::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
-  core_->execute(std::move(address), std::move(call), std::move(callback));
+  core_->execute(std::move(address), std::move(call), std::move(callback), false);
+}
+
+void Gateway::execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback) {
+  core_->execute(std::move(address), std::move(call), std::move(callback), true);
 }
 
 bool Gateway::ask_to_reconnect(const std::string& address) {

@@ -119,7 +119,7 @@ class Gateway {
                                               boost::asio::execution::outstanding_work.tracked);
           // Shared because std::function wants to be copyable; called once.
           auto shared = std::make_shared<Completion>(std::move(handler));
-          self->execute(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
+          self->execute_anywhere(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
             boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
               Completion call_once = std::move(*shared);
               std::move(call_once)(std::move(error), std::move(reply));
@@ -148,6 +148,9 @@ class Gateway {
   void close(Duration drain, std::function<void()> done);
 
  private:
+  /// As `execute`, but the callback may be called by any thread and from within this call, so it has to post.
+  void execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback);
+
   SharingBus& bus_;
   const std::shared_ptr<internal::GatewayCore> core_;
 };

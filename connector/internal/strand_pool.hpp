@@ -16,10 +16,11 @@
 namespace sharingbus::connector::internal {
 
 /// A strand that many streams work on, and one worker for what the bus has for them: messages of different streams that
-/// arrive together cost one wake-up. Nothing on it may block. A handle; copies are the same strand.
+/// arrive together cost one wake-up. Nothing on it may block, for a transport that has brought a message works on it
+/// itself (`transport::Turn`), on a thread of gRPC even. A handle; copies are the same strand.
 struct SharedStrand {
   SharedStrand(SharingBus& bus, const boost::asio::any_io_executor& executor)
-      : strand(executor), callbacks(bus, strand) {}
+      : strand(transport::ErasedExecutor(executor, true)), callbacks(bus, strand) {}
 
   transport::Strand strand;
   CallbackGroup callbacks;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
 
 #include "transport/codec/utf8.hpp"
@@ -20,9 +22,11 @@ namespace {
 namespace asio = boost::asio;
 namespace messages = transport::messages;
 
-/// Owns what the handler needs for as long as it runs.
-asio::awaitable<Result<Payload>> call_connector(std::shared_ptr<Connector> connector,
+/// Owns what the handler needs for as long as it runs. Not begun on `owner`, which it would hold up by blocking before
+/// its first wait.
+asio::awaitable<Result<Payload>> call_connector(std::thread::id owner, std::shared_ptr<Connector> connector,
                                                 messages::ExecuteRequest request) {
+  if (std::this_thread::get_id() == owner) co_await asio::post(asio::use_awaitable);
   Payload payload{request.payload_encoding, std::move(request.payload)};
   std::optional<std::string> capability;
   if (!request.capability_id.empty()) capability = std::move(request.capability_id);
@@ -79,16 +83,17 @@ struct ExecutePool::Running {
   bool answered = false;
 };
 
-ExecutePool::ExecutePool(asio::any_io_executor owner, asio::any_io_executor handlers,
+ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executor& handlers,
                          std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks)
     : owner_(std::move(owner)),
-      handlers_(std::move(handlers)),
+      handlers_(handlers),
       connector_(std::move(connector)),
       limits_(limits),
       clock_(clock),
       hooks_(std::move(hooks)) {}
 
-Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request) const {
+Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request,
+                                                          TimePoint arrived) const {
   // Longer makes no difference, and would overflow the clock.
   constexpr Duration kLongest = std::chrono::hours(24 * 365);
   const auto found = request.context.find(kTimeoutKey);
@@ -106,7 +111,7 @@ Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::Execut
     timeout = huge ? kLongest : std::chrono::milliseconds(std::min(milliseconds, kMostMs));
   }
   if (timeout <= Duration::zero()) return std::optional<TimePoint>();
-  return std::optional(clock_.now() + timeout);
+  return std::optional(arrived + timeout);
 }
 
 void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
@@ -117,17 +122,18 @@ void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
     return answer_failed(std::move(request.request_id), stream,
                          Error(errc::capacity_exceeded, "too many requests are waiting"));
   }
-  auto deadline = deadline_of(request);
+  const TimePoint now = clock_.now();
+  auto deadline = deadline_of(request, now);
   if (!deadline) return answer_failed(std::move(request.request_id), stream, deadline.error());
   ++streams_[stream].in_flight;
   if (*deadline) deadlines_.insert(**deadline);
-  Waiting next{std::move(request), stream, clock_.now(), *deadline};
-  if (running_.size() < limits_.running) return run(std::move(next));
+  Waiting next{std::move(request), stream, now, *deadline};
+  if (running_.size() < limits_.running) return run(std::move(next), now);
   waiting_.push_back(std::move(next));
 }
 
-void ExecutePool::run(Waiting next) {
-  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, clock_.now());
+void ExecutePool::run(Waiting next, TimePoint now) {
+  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, now);
   running_.insert(running);
   ++answerable_;
   hooks_.started(next.request.request_id, next.request.payload.size());
@@ -136,12 +142,8 @@ void ExecutePool::run(Waiting next) {
       self->complete(running, exception, std::move(result));
     });
   };
-  // Posted: `co_spawn` would begin it right here, and what blocks before its first wait would hold up the owner.
-  asio::post(running->strand,
-             [running, work = call_connector(connector_, std::move(next.request)), done = std::move(done)]() mutable {
-               asio::co_spawn(running->strand, std::move(work),
-                              asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
-             });
+  asio::co_spawn(running->strand, call_connector(std::this_thread::get_id(), connector_, std::move(next.request)),
+                 asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
 }
 
 void ExecutePool::complete(const std::shared_ptr<Running>& running, std::exception_ptr exception,
@@ -176,7 +178,7 @@ void ExecutePool::run_next() {
   while (!waiting_.empty() && running_.size() < limits_.running) {
     Waiting next = std::move(waiting_.front());
     waiting_.pop_front();
-    run(std::move(next));
+    run(std::move(next), clock_.now());
   }
 }
 

@@ -17,6 +17,7 @@
 #include "bus/base/timer.hpp"
 #include "connector/connector.hpp"
 #include "transport/messages/connector_messages.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector {
 
@@ -49,7 +50,7 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
     std::function<void(const std::string& request_id, Duration)> late;
   };
 
-  ExecutePool(boost::asio::any_io_executor owner, boost::asio::any_io_executor handlers,
+  ExecutePool(boost::asio::any_io_executor owner, const boost::asio::any_io_executor& handlers,
               std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks);
 
   /// Runs it now or later. A request that finds the line full, or a draining stream, is answered as failed at once.
@@ -85,8 +86,9 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
     std::size_t in_flight = 0;
     bool draining = false;
   };
-  [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request) const;
-  void run(Waiting next);
+  [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request,
+                                                             TimePoint arrived) const;
+  void run(Waiting next, TimePoint now);
   void complete(const std::shared_ptr<Running>& running, std::exception_ptr exception, Result<Payload> result);
   void answer_failed(std::string request_id, StreamId stream, const Error& error, Duration duration = {});
   /// Nobody waits for it any more.
@@ -97,7 +99,7 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
   void run_next();
 
   const boost::asio::any_io_executor owner_;
-  const boost::asio::any_io_executor handlers_;
+  const transport::ErasedExecutor handlers_;
   const std::shared_ptr<Connector> connector_;
   const Limits limits_;
   const Clock& clock_;

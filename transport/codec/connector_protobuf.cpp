@@ -1,5 +1,6 @@
 #include "transport/codec/connector_protobuf.hpp"
 
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -7,6 +8,7 @@
 
 #include "bus/base/error.hpp"
 #include "transport/codec/internal/connector_wire.hpp"
+#include "transport/codec/internal/execute_wire.hpp"
 #include "transport/codec/internal/protobuf_text.hpp"
 
 namespace sharingbus::transport {
@@ -30,9 +32,21 @@ Result<ConnectorMessage> decode_unset(std::string_view bytes, const wire::Stream
   return UnknownMessage{.empty = false, .field_number = unset.number};
 }
 
+template <class Message>
+std::string encode(const Message& message) {
+  if constexpr (std::is_same_v<Message, messages::ExecuteRequest> ||
+                std::is_same_v<Message, messages::ExecuteResponse>) {
+    if (auto written = internal::write_execute(message)) return *std::move(written);
+  }
+  wire::StreamMessage out;
+  internal::to_wire(message, out);
+  return internal::serialize(out);
+}
+
 }  // namespace
 
 Result<ConnectorMessage> decode_connector_message(std::string_view bytes) {
+  if (auto execute = internal::read_execute(bytes)) return *std::move(execute);
   if (!internal::fits_protobuf(bytes)) return malformed(bytes, "more than Protobuf can hold");
   wire::StreamMessage message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
@@ -81,10 +95,11 @@ Result<ConnectorMessage> decode_connector_message(std::string_view bytes) {
 }
 
 std::string encode_connector_message(const ConnectorMessage& message) {
-  wire::StreamMessage out;
-  std::visit([&out](const auto& held) { internal::to_wire(held, out); }, message);
+  return std::visit([](const auto& held) { return encode(held); }, message);
+}
 
-  return internal::serialize(out);
+std::string encode_connector_message(const messages::ExecuteResponse& message) {
+  return encode(message);
 }
 
 void mute_protobuf_log() {

@@ -30,6 +30,8 @@ inline constexpr int kTaskTypesMax = 4096;
 /// comes out of connectors' error strings. `UnknownMessage` becomes an empty message, or one empty field of its
 /// number. A message beyond 2 GiB gives empty bytes.
 [[nodiscard]] std::string encode_connector_message(const messages::ConnectorMessage& message);
+/// The same of one that is not in a variant yet.
+[[nodiscard]] std::string encode_connector_message(const messages::ExecuteResponse& message);
 
 /// Silences Protobuf's own log for the whole process. It writes a line to stderr for each text that is not UTF-8, which
 /// a peer can send as often as it likes; the same is in our `Error`. For `main`, before it starts threads.

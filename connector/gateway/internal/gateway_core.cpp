@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 
 #include "transport/listener_events.hpp"
+#include "transport/turn.hpp"
 
 namespace sharingbus::connector::internal {
 namespace {
@@ -208,7 +209,7 @@ bool GatewayCore::ask_to_reconnect(const std::string& address) {
   return session != nullptr;
 }
 
-void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
+void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback callback, bool anywhere) {
   Request request;
   request.admission = {requests_, requests_->enter()};
   request.id = "exec-" + std::to_string(last_request_.fetch_add(1, std::memory_order_relaxed) + 1) + id_suffix_;
@@ -217,6 +218,7 @@ void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback
   const bool valid = call.timeout > Duration::zero();
   request.call = std::move(call);
   request.callback = std::move(callback);
+  request.anywhere = anywhere;
   const auto refused = [&](errc code, std::string why) {
     refuse(std::move(request), std::move(address), Error(code, std::move(why)));
   };
@@ -243,11 +245,18 @@ void GatewayCore::refuse(Request request, std::string address, Error error) {
     routing.kind = RequestRefused::event_kind;
     routing.address = address;
     self.publish(RequestRefused{request.id, std::move(address), error}, std::move(routing));
-    self.deliver(request, std::move(error), {});
+    self.deliver(std::move(request), std::move(error), {});
   });
 }
 
-void GatewayCore::deliver(Request& request, Error error, ExecuteReply reply) noexcept {
+void GatewayCore::deliver(Request request, Error error, ExecuteReply reply) {
+  if (request.anywhere || !transport::Turn::elsewhere()) return call_back(request, std::move(error), std::move(reply));
+  post([request = std::move(request), error = std::move(error), reply = std::move(reply)](GatewayCore& self) mutable {
+    self.call_back(request, std::move(error), std::move(reply));
+  });
+}
+
+void GatewayCore::call_back(const Request& request, Error error, ExecuteReply reply) noexcept {
   if (!request.callback) return;
   std::string what = "not a std::exception";
   try {

@@ -28,6 +28,8 @@ struct Request {
   std::string id;
   ExecuteCall call;
   ExecuteCallback callback;
+  /// The callback only posts: any thread may call it, also from within `execute`.
+  bool anywhere = false;
   TimePoint started{};
   TimePoint deadline{};
 };

@@ -203,7 +203,7 @@ void Session::event(const BusEvent& event) {
     fsm.other_message(event.type_name(), at, actions);
   });
   if (!fsm_.registered()) return;
-  if (const auto* response = event.get_if<messages::ExecuteResponse>()) return answered(*response);
+  if (const auto* response = event.get_if<messages::ExecuteResponse>()) return answered(*response, at.now);
   if (const auto* invoke = event.get_if<messages::InvokeRequest>()) return invoked(*invoke);
 }
 
@@ -269,8 +269,9 @@ void Session::perform(SessionFsm::Claim& action) {
 void Session::perform(SessionFsm::Release& action) {
   core_->release(*this, address_);
   const Error why = at_connector(address_, action.why);
+  const TimePoint now = core_->timers().now();
   for (Request& request : pending_.take_all())
-    complete(std::move(request), why, {});
+    complete(std::move(request), why, {}, now);
   outbox_.forget_requests([](const std::string&) { return false; });
 }
 

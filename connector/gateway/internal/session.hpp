@@ -86,7 +86,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   void event(const BusEvent& event);
   /// True when the message is for another registration on the same stream.
   [[nodiscard]] bool for_a_lane(const BusEvent& event);
-  void answered(const transport::messages::ExecuteResponse& response);
+  void answered(const transport::messages::ExecuteResponse& response, TimePoint now);
   void invoked(const transport::messages::InvokeRequest& invoke);
   void return_credit();
 
@@ -95,7 +95,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   /// It did not go out: another session may have the address by now.
   void turn_away(Request request, Error error);
   void announce(const Request& request);
-  void complete(Request request, Error error, ExecuteReply reply);
+  void complete(Request request, Error error, ExecuteReply reply, TimePoint now);
   void finish(Request request, Error error, ExecuteReply reply);
   void expire();
   void reply(transport::messages::ConnectorMessage message);

@@ -44,7 +44,14 @@ bool Session::reserve() {
 }
 
 void Session::execute(Request request) {
-  post([request = std::move(request)](Session& self) mutable { self.begin(std::move(request)); });
+  // Whoever calls carries on with what is idle, but never from within itself, nor with somebody else's callback.
+  const bool here = request.anywhere && !shared_.strand.running_in_this_thread();
+  auto work = [self = shared_from_this(), request = std::move(request)]() mutable {
+    self->begin(std::move(request));
+    self->settle();
+  };
+  if (here) return shared_.strand.execute(std::move(work));
+  boost::asio::post(shared_.strand, std::move(work));
 }
 
 void Session::begin(Request request) {
@@ -53,13 +60,14 @@ void Session::begin(Request request) {
         std::move(request),
         Error(errc::stream_failed, "connector " + address_ + ": its stream ended before the request went out"));
   }
-  if (request.deadline <= core_->timers().now()) {
+  const TimePoint now = core_->timers().now();
+  if (request.deadline <= now) {
     return turn_away(
         std::move(request),
         Error(errc::timed_out, "connector " + address_ + ": the deadline passed before the request went out"));
   }
   announce(request);
-  Outbox::Item item{to_message(request, fsm_.identity().arn, core_->timers().now()), request.id};
+  Outbox::Item item{to_message(request, fsm_.identity().arn, now), request.id};
   pending_.add(std::move(request));
   if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
 }
@@ -95,18 +103,18 @@ void Session::announce(const Request& request) {
                  request_routing(request, RequestDispatched::event_kind));
 }
 
-void Session::answered(const messages::ExecuteResponse& response) {
+void Session::answered(const messages::ExecuteResponse& response, TimePoint now) {
   auto request = pending_.take(response.request_id);
   if (!request) {
     late_answers_.fetch_add(1, std::memory_order_relaxed);
     return;
   }
   ExecuteReply reply{response.success, {response.payload_encoding, response.payload}, response.error, {}};
-  complete(std::move(*request), {}, std::move(reply));
+  complete(std::move(*request), {}, std::move(reply), now);
 }
 
-void Session::complete(Request request, Error error, ExecuteReply reply) {
-  reply.duration = core_->timers().now() - request.started;
+void Session::complete(Request request, Error error, ExecuteReply reply, TimePoint now) {
+  reply.duration = now - request.started;
   core_->publish(RequestCompleted{request.id, address_, error, !error && reply.success, reply.duration},
                  request_routing(request, RequestCompleted::event_kind));
   finish(std::move(request), std::move(error), std::move(reply));
@@ -115,11 +123,12 @@ void Session::complete(Request request, Error error, ExecuteReply reply) {
 void Session::finish(Request request, Error error, ExecuteReply reply) {
   (error ? failed_ : answered_).fetch_add(1, std::memory_order_relaxed);
   reserved_.fetch_sub(1, std::memory_order_relaxed);
-  core_->deliver(request, std::move(error), std::move(reply));
+  core_->deliver(std::move(request), std::move(error), std::move(reply));
 }
 
 void Session::expire() {
-  auto due = pending_.take_due(core_->timers().now());
+  const TimePoint now = core_->timers().now();
+  auto due = pending_.take_due(now);
   if (due.empty()) return;
   if (!outbox_.empty()) {
     outbox_.forget_requests([this](const std::string& id) { return pending_.contains(id); });
@@ -128,7 +137,7 @@ void Session::expire() {
     const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(request.deadline - request.started);
     Error error(errc::timed_out, "connector " + address_ + " did not answer " + request.id + " within " +
                                      std::to_string(waited.count()) + " ms");
-    complete(std::move(request), std::move(error), {});
+    complete(std::move(request), std::move(error), {}, now);
   }
 }
 
@@ -136,7 +145,7 @@ void Session::refuse_too_large(Outbox::Item item) {
   if (auto request = pending_.take(item.request_id)) {
     Error error(errc::message_too_large,
                 "connector " + address_ + ": request " + request->id + " exceeds the stream's message limit");
-    return complete(std::move(*request), std::move(error), {});
+    return complete(std::move(*request), std::move(error), {}, core_->timers().now());
   }
   if (auto* response = std::get_if<messages::InvokeResponse>(&item.message); response != nullptr && response->success) {
     const Error error(errc::message_too_large, "the answer exceeds the stream's message limit");
@@ -171,7 +180,7 @@ void Session::invoked(const messages::InvokeRequest& invoke) {
         session.reply(to_invoke_response(std::move(id), error, std::move(result)));
     });
   };
-  core_->execute(invoke.target_address, std::move(*call), std::move(done));
+  core_->execute(invoke.target_address, std::move(*call), std::move(done), true);
 }
 
 }  // namespace sharingbus::connector::internal

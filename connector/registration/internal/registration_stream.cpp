@@ -70,7 +70,10 @@ void RegistrationStream::event(const BusEvent& event) {
   if (event.is<transport::StreamWritable>()) {
     blocked_ = false;
     // The peer reads, so it lives, even if nothing can be read from it before it has taken what waits here.
-    if (request_credit_ == 0) fsm_.reading_paused(true, context_.timers.now());
+    if (request_credit_ == 0) {
+      fsm_.reading_paused(true, context_.timers.now());
+      reading_paused_ = true;
+    }
     flush();
     return watch_reading();
   }
@@ -110,7 +113,6 @@ void RegistrationStream::stream_closed(const Error& error, Duration retry_after)
 
 void RegistrationStream::answer(std::string frame) {
   send(std::move(frame));
-  report_in_flight();
 }
 
 void RegistrationStream::room_changed() {
@@ -145,7 +147,10 @@ void RegistrationStream::return_credit() {
 
 /// The watchdog rests while reading is paused for want of room, but not while it is the peer who reads nothing.
 void RegistrationStream::watch_reading() {
-  fsm_.reading_paused(request_credit_ == 0 && request_room() == 0, context_.timers.now());
+  const bool paused = request_credit_ == 0 && request_room() == 0;
+  if (!paused && !reading_paused_) return;
+  reading_paused_ = paused;
+  fsm_.reading_paused(paused, context_.timers.now());
   if (!stepping_) owner_.settled();
 }
 

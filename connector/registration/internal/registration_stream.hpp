@@ -83,7 +83,7 @@ class RegistrationStream {
   /// Goes on without hearing the stream's own end.
   void abandon(const Error& why);
 
-  /// An answer of the pool's to a request of this stream.
+  /// An answer of the pool's to a request of this stream; `room_changed` follows.
   void answer(std::string frame);
   /// Something in the pool got free, here or on another stream.
   void room_changed();
@@ -137,6 +137,8 @@ class RegistrationStream {
   /// Credit that the link has for requests, and what it is owed for other messages.
   std::size_t request_credit_ = 0;
   std::uint32_t owed_controls_ = 0;
+  /// What the state machine knows.
+  bool reading_paused_ = false;
   /// What the link had no room for: answers, which hold back credit, and one heartbeat.
   std::list<std::string> outbox_;
   /// Messages that the link took.

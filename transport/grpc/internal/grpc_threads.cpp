@@ -9,9 +9,13 @@ namespace sharingbus::transport::internal {
 namespace {
 
 struct Nudge : grpc_completion_queue_functor {
-  Nudge() : grpc_completion_queue_functor{} {
-    functor_run = [](grpc_completion_queue_functor* self, int) { delete static_cast<Nudge*>(self); };
+  explicit Nudge(std::function<void()> work) : grpc_completion_queue_functor{}, fn(std::move(work)) {
+    functor_run = [](grpc_completion_queue_functor* self, int) {
+      const std::unique_ptr<Nudge> nudge(static_cast<Nudge*>(self));
+      if (nudge->fn) nudge->fn();
+    };
   }
+  const std::function<void()> fn;
 };
 
 }  // namespace
@@ -33,9 +37,13 @@ std::unique_ptr<grpc::Alarm> run_after(std::chrono::milliseconds delay, std::fun
   return alarm;
 }
 
-void nudge(grpc_call* call) {
-  auto functor = std::make_unique<Nudge>();
-  if (grpc_call_start_batch(call, nullptr, 0, functor.get(), nullptr) == GRPC_CALL_OK) functor.release();
+void nudge(grpc_call* call, std::function<void()> fn) {
+  auto functor = std::make_unique<Nudge>(std::move(fn));
+  if (grpc_call_start_batch(call, nullptr, 0, functor.get(), nullptr) == GRPC_CALL_OK) {
+    functor.release();
+  } else if (functor->fn) {
+    functor->fn();
+  }
 }
 
 void spare_deadlock_search() {

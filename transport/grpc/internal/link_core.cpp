@@ -8,6 +8,8 @@
 
 #include "transport/grpc/internal/byte_buffer.hpp"
 #include "transport/grpc/internal/grpc_threads.hpp"
+#include "transport/grpc/internal/write_turns.hpp"
+#include "transport/turn.hpp"
 
 namespace sharingbus::transport::internal {
 
@@ -16,6 +18,7 @@ LinkCore::LinkCore(StreamOptions options, Reading reading)
 
 SendStatus LinkCore::send(std::string frame) {
   Steps steps;
+  bool later = false;
   {
     const std::scoped_lock lock(mutex_);
     if (over_ || reason_ || finishing_ || write_failed_) return SendStatus::closed;
@@ -25,11 +28,31 @@ SendStatus LinkCore::send(std::string frame) {
       return SendStatus::full;
     }
     queue_.push(std::move(frame));
-    if (writing_) return SendStatus::queued;
-    steps = next_steps();
+    if (writing_ || turn_due_) return SendStatus::queued;
+    if (ready_ && !Turn::elsewhere() && WriteTurns::instance().busy() && call() != nullptr) {
+      later = turn_due_ = true;
+      pin();
+    } else {
+      steps = next_steps();
+    }
+  }
+  if (later) {
+    WriteTurns::instance().add(shared_from_this(), call());
+    return SendStatus::queued;
   }
   carry_out(steps);
   return SendStatus::queued;
+}
+
+void LinkCore::write_turn() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    turn_due_ = false;
+    steps = next_steps();
+  }
+  carry_out(steps);
+  unpin();
 }
 
 bool LinkCore::queue_first(std::string frame) {
@@ -172,6 +195,7 @@ void LinkCore::carry_out(const Steps& steps) {
   if (!steps.pinned()) return;
   // With more to come gRPC may keep the message in its buffer: one system call then takes many.
   if (steps.write) {
+    WriteTurns::instance().started();
     start_write(&outbound_, steps.more_writes ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
   }
   if (steps.read) start_read(&inbound_);
@@ -199,6 +223,8 @@ void LinkCore::on_open(std::string peer, std::uint64_t listener) {
 }
 
 void LinkCore::on_message() {
+  // What the message gives others to do comes last, after the next read was started.
+  const Turn turn(Turn::On::library);
   bool now = false;
   {
     const std::scoped_lock lock(mutex_);
@@ -261,6 +287,7 @@ void LinkCore::deliver() {
 }
 
 void LinkCore::on_written(bool ok) {
+  WriteTurns::instance().done();
   Steps steps;
   {
     const std::scoped_lock lock(mutex_);

@@ -35,6 +35,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void cancel(Error why) final;
   [[nodiscard]] LinkStats stats() const final { return publisher_.stats(); }
 
+  /// What `WriteTurns::add` was told of; pinned until then.
+  void write_turn();
   /// See grpc_threads.hpp.
   void keep_threads_awake();
   /// The peer said that it goes away: `StreamGoingAway` is published, once, as soon as the stream is open.
@@ -125,6 +127,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   bool ready_ = false;
   bool reading_ = false;
   bool writing_ = false;
+  /// `WriteTurns` has it.
+  bool turn_due_ = false;
   bool writes_ended_ = false;
   bool write_failed_ = false;
   bool writable_wanted_ = false;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 
+#include "transport/turn.hpp"
 #include "transport/websocket/internal/close_codes.hpp"
 
 namespace sharingbus::transport::internal {
@@ -26,6 +27,7 @@ WebSocketLink::WebSocketLink(WebSocketContext context, Strand strand, StreamOpti
 // --- any thread ------------------------------------------------------------------------------------------------------
 
 SendStatus WebSocketLink::send(std::string frame) {
+  std::optional<Strand> strand;
   {
     const std::scoped_lock lock(mutex_);
     if (sends_closed_ || finishing_) return SendStatus::closed;
@@ -36,8 +38,13 @@ SendStatus WebSocketLink::send(std::string frame) {
     }
     queue_.push_back(std::move(frame));
     if (std::exchange(flushing_, true)) return SendStatus::queued;
+    strand = strand_;
   }
-  post([this] { flush(); });
+  if (!strand) return SendStatus::queued;
+  // At once where the strand is idle, or this thread's, and this is one of its executor's.
+  strand->execute([self = shared_from_this()] {
+    if (!self->ended_) self->flush();
+  });
   return SendStatus::queued;
 }
 
@@ -117,6 +124,8 @@ void WebSocketLink::read() {
 }
 
 void WebSocketLink::on_message(std::string_view bytes, bool binary) {
+  // What the message gives others to do comes last, after the next read was started.
+  const Turn turn(Turn::On::executor);
   reading_ = false;
   if (ended_) return;
   if (!reason_ && !deaf_) apply(channel_->receive(bytes, binary));

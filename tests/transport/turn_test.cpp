@@ -1,0 +1,132 @@
+// What a message gives others to do is done by the thread that brought it, at the end of its turn, and only there.
+#include "transport/turn.hpp"
+
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <gtest/gtest.h>
+
+#include "transport/strand.hpp"
+
+namespace sharingbus::test {
+namespace {
+
+using transport::ErasedExecutor;
+using transport::Strand;
+using transport::Turn;
+
+class TurnTest : public testing::Test {
+ protected:
+  [[nodiscard]] boost::asio::any_io_executor executor() { return context_.get_executor(); }
+  [[nodiscard]] Strand strand_in_turns() { return Strand(ErasedExecutor(executor(), true)); }
+  void post(const Strand& strand, const std::string& name) {
+    boost::asio::post(strand, [this, name] { done_.push_back(name); });
+  }
+
+  /// Nobody runs it but `poll`.
+  boost::asio::io_context context_;
+  std::vector<std::string> done_;
+};
+
+using Done = std::vector<std::string>;
+
+TEST_F(TurnTest, WhatIsPosted_RunsAtTheEnd) {
+  const Strand strand = strand_in_turns();
+  {
+    const Turn turn(Turn::On::executor);
+    post(strand, "first");
+    post(strand, "second");
+    EXPECT_EQ(done_, Done());
+  }
+  EXPECT_EQ(done_, Done({"first", "second"}));
+  EXPECT_EQ(context_.poll(), 0U);
+}
+
+TEST_F(TurnTest, WithoutTurn_GoesToTheExecutor) {
+  post(strand_in_turns(), "work");
+  EXPECT_EQ(done_, Done());
+  context_.poll();
+  EXPECT_EQ(done_, Done({"work"}));
+}
+
+TEST_F(TurnTest, StrandThatTakesNoPart_GoesToTheExecutor) {
+  {
+    const Turn turn(Turn::On::library);
+    post(Strand(executor()), "handler");
+  }
+  EXPECT_EQ(done_, Done());
+  context_.poll();
+  EXPECT_EQ(done_, Done({"handler"}));
+}
+
+TEST_F(TurnTest, SecondStrand_GoesToTheExecutor) {
+  const Strand first = strand_in_turns();
+  const Strand second = strand_in_turns();
+  {
+    const Turn turn(Turn::On::executor);
+    post(first, "first");
+    post(second, "second");
+  }
+  EXPECT_EQ(done_, Done({"first"}));
+  context_.poll();
+  EXPECT_EQ(done_, Done({"first", "second"}));
+}
+
+TEST_F(TurnTest, BusyStrand_KeepsItsOrder) {
+  const Strand strand = strand_in_turns();
+  post(strand, "before");
+  {
+    const Turn turn(Turn::On::executor);
+    post(strand, "within");
+  }
+  EXPECT_EQ(done_, Done());
+  context_.poll();
+  EXPECT_EQ(done_, Done({"before", "within"}));
+}
+
+TEST_F(TurnTest, WhatComesMeanwhile_GoesToTheExecutor) {
+  const Strand strand = strand_in_turns();
+  {
+    const Turn turn(Turn::On::executor);
+    boost::asio::post(strand, [&] { post(strand, "next"); });
+  }
+  EXPECT_EQ(done_, Done());
+  context_.poll();
+  EXPECT_EQ(done_, Done({"next"}));
+}
+
+TEST_F(TurnTest, OnlyWorkInALibrarysTurn_IsElsewhere) {
+  const Strand strand = strand_in_turns();
+  const auto elsewhere_on = [&](Turn::On on) {
+    bool seen = false;
+    {
+      const Turn turn(on);
+      boost::asio::post(strand, [&] { seen = Turn::elsewhere(); });
+      EXPECT_FALSE(Turn::elsewhere());
+    }
+    EXPECT_FALSE(Turn::elsewhere());
+    return seen;
+  };
+  EXPECT_TRUE(elsewhere_on(Turn::On::library));
+  EXPECT_FALSE(elsewhere_on(Turn::On::executor));
+}
+
+TEST_F(TurnTest, TurnWithinATurn_HasItsOwnEnd) {
+  const Strand outer = strand_in_turns();
+  const Strand inner = strand_in_turns();
+  {
+    const Turn turn(Turn::On::executor);
+    post(outer, "outer");
+    {
+      const Turn within(Turn::On::executor);
+      post(inner, "inner");
+    }
+    EXPECT_EQ(done_, Done({"inner"}));
+  }
+  EXPECT_EQ(done_, Done({"inner", "outer"}));
+}
+
+}  // namespace
+}  // namespace sharingbus::test
