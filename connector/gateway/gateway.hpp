@@ -109,6 +109,8 @@ class Gateway {
   /// `capacity_exceeded` (too many pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed`
   /// (the gateway is closing); when the stream goes, its own code and text, at that moment.
   /// Cancellation: none; the timeout bounds it.
+  /// When the session is idle, the request is written and published within this call: as with `SharingBus::publish`, hold
+  /// no lock that an inline subscriber takes.
   /// Give the call a name before `co_await`: GCC 12 copies a braced temporary in such an expression bit by bit.
   template <class CompletionToken>
   auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
