@@ -1,3 +1,4 @@
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -152,18 +153,23 @@ class Client final : public End {
 
 }  // namespace
 
-Sample bare_beast(const Load& load, bool text) {
-  asio::io_context context;
-  auto work = std::make_unique<asio::executor_work_guard<asio::io_context::executor_type>>(context.get_executor());
+Sample bare_beast(const Load& load, bool text, bool apart) {
+  // Two threads: of one context, or a context each for clients and servers.
+  std::array<asio::io_context, 2> contexts;
+  asio::io_context& clients = contexts[0];
+  asio::io_context& servers = contexts[apart ? 1 : 0];
+  std::vector<asio::executor_work_guard<asio::io_context::executor_type>> work;
   std::vector<std::thread> threads;
-  for (std::size_t i = 0; i < 2; ++i)
-    threads.emplace_back([&context] { context.run(); });
-  tcp::acceptor acceptor(context, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  for (asio::io_context* context : {&clients, &servers}) {
+    work.emplace_back(context->get_executor());
+    threads.emplace_back([context] { context->run(); });
+  }
+  tcp::acceptor acceptor(servers, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
   Run run(load);
   for (std::size_t i = 0; i < load.streams; ++i) {
-    asio::basic_stream_socket<tcp, Strand> dialled{Strand(context.get_executor())};
+    asio::basic_stream_socket<tcp, Strand> dialled{Strand(clients.get_executor())};
     dialled.connect(acceptor.local_endpoint());
-    asio::basic_stream_socket<tcp, Strand> accepted{Strand(context.get_executor())};
+    asio::basic_stream_socket<tcp, Strand> accepted{Strand(servers.get_executor())};
     acceptor.accept(accepted);
     const std::size_t window = load.concurrency / load.streams + (i < load.concurrency % load.streams ? 1 : 0);
     const auto server = std::make_shared<Server>(std::move(accepted), text);
@@ -172,7 +178,7 @@ Sample bare_beast(const Load& load, bool text) {
     client->start();
   }
   run.done.get_future().wait();
-  work.reset();
+  work.clear();
   for (auto& thread : threads)
     thread.join();
   return run.tally.sample();

@@ -6,14 +6,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 
 #include "bench/round_trips/round_trips.hpp"
-#include "bench/threads.hpp"
 #include "bus/async_timer_service.hpp"
 #include "connector/connector.hpp"
 #include "connector/registration/multi_connector_runner.hpp"
@@ -116,29 +118,51 @@ class Echo final : public connector::Connector {
   }
 };
 
+/// What each of two programs would have: a bus, timers, and one thread.
+class Side {
+ public:
+  Side() : timers_(context_.get_executor()), thread_([this] { context_.run(); }) {}
+  ~Side() {
+    work_.reset();
+    thread_.join();
+  }
+  Side(const Side&) = delete;
+  Side& operator=(const Side&) = delete;
+
+  [[nodiscard]] asio::any_io_executor executor() { return context_.get_executor(); }
+  [[nodiscard]] SharingBus& bus() noexcept { return bus_; }
+  [[nodiscard]] TimerService& timers() noexcept { return timers_; }
+
+ private:
+  asio::io_context context_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
+  SharingBus bus_;
+  AsyncTimerService timers_;
+  std::thread thread_;
+};
+
 template <class MakeListener, class MakeDialer>
 Sample through_gateway(const Load& load, const MakeListener& make_listener, const MakeDialer& make_dialer) {
-  bench::Threads threads;
-  SharingBus bus;
-  AsyncTimerService timers(threads.executor());
-  connector::Gateway gateway(threads.executor(), bus, timers);
-  const auto bound = gateway.serve(make_listener(gateway.make_listener_options(), timers, threads.executor()));
+  Side asking;
+  Side serving;
+  connector::Gateway gateway(asking.executor(), asking.bus(), asking.timers());
+  const auto bound = gateway.serve(make_listener(gateway.make_listener_options(), asking.timers(), asking.executor()));
   if (!bound) fail(to_string(bound.error()));
-  Registered registered(bus, load.streams);
+  Registered registered(asking.bus(), load.streams);
 
-  const auto dialer = make_dialer(*bound, timers, threads.executor());
+  const auto dialer = make_dialer(*bound, serving.timers(), serving.executor());
   std::vector<connector::Registration> registrations;
   const auto echo = std::make_shared<Echo>();
   for (std::size_t i = 0; i < load.streams; ++i)
     registrations.push_back({{.tenant = "bench", .type = "echo", .instance = std::to_string(i)}, echo});
   connector::RunnerOptions options;
   options.host = transport::to_string(*bound);
-  connector::MultiConnectorRunner runner(threads.executor(), bus, timers, *dialer, std::move(options),
-                                         std::move(registrations));
+  connector::MultiConnectorRunner runner(serving.executor(), serving.bus(), serving.timers(), *dialer,
+                                         std::move(options), std::move(registrations));
   std::promise<void> ran;
   runner.run([&](const Error&) { ran.set_value(); });
 
-  const auto asker = std::make_shared<Asker>(threads.executor(), gateway, registered.wait(), load);
+  const auto asker = std::make_shared<Asker>(asking.executor(), gateway, registered.wait(), load);
   const Sample sample = asker->run();
 
   runner.shutdown_handle().shutdown();

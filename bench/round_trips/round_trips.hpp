@@ -56,7 +56,8 @@ class Tally {
 [[nodiscard]] Sample bare_grpc(const Load& load, bool hint);
 
 /// Beast and nothing else, a WebSocket a stream, messages echoed as they are: binary, or as `text` in Phoenix events.
-[[nodiscard]] Sample bare_beast(const Load& load, bool text);
+/// Two threads share one context, or stand `apart`, one with the clients and one with the servers.
+[[nodiscard]] Sample bare_beast(const Load& load, bool text, bool apart);
 
 /// A gateway, `streams` echo connectors that are registered over gRPC, or over WebSockets of their own, and requests
 /// through `Gateway::execute`.
