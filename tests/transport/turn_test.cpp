@@ -36,12 +36,23 @@ TEST_F(TurnTest, WhatIsPosted_RunsAtTheEnd) {
   const Strand strand = strand_in_turns();
   {
     const Turn turn(Turn::On::executor);
-    post(strand, "first");
-    post(strand, "second");
+    post(strand, "work");
     EXPECT_EQ(done_, Done());
   }
-  EXPECT_EQ(done_, Done({"first", "second"}));
+  EXPECT_EQ(done_, Done({"work"}));
   EXPECT_EQ(context_.poll(), 0U);
+}
+
+TEST_F(TurnTest, WhatIsPostedBehindIt_GoesToTheExecutor) {
+  const Strand strand = strand_in_turns();
+  {
+    const Turn turn(Turn::On::executor);
+    post(strand, "first");
+    post(strand, "second");
+  }
+  EXPECT_EQ(done_, Done({"first"}));
+  context_.poll();
+  EXPECT_EQ(done_, Done({"first", "second"}));
 }
 
 TEST_F(TurnTest, WithoutTurn_GoesToTheExecutor) {
