@@ -226,8 +226,7 @@ void Fanout::deliver_to_shared(BusEvent& event) noexcept {
       continue;
     }
     if (state.loses_quietly() && !options_.log && dead_letter_index_.empty()) [[likely]] {
-      state.lose_of_stream(event);
-      touch(state);
+      if (state.lose_of_stream(event)) touch(state);
     } else {
       private_to_us = false;
       lose_new(state, event);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <span>
 #include <utility>
@@ -12,14 +13,14 @@
 #include "bus/event.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/event_block.hpp"
-#include "bus/internal/open_gap.hpp"
+#include "bus/internal/spin_lock.hpp"
 #include "bus/received.hpp"
 
 namespace sharingbus::internal {
 
 /// One subscriber's bounded queue where the new event is what is lost: between the dispatcher (producer side) and one
 /// receiver (consumer side). Holds single events, runs of a block's events, and gaps at their place, in a ring of
-/// segments that grows to its high-water mark. The capacity is exact. Everything but the end of a gap is free of locks.
+/// segments that grows to its high-water mark. The capacity is exact. Everything but losses and gaps is free of locks.
 class StreamQueue {
  public:
   explicit StreamQueue(std::size_t capacity, std::size_t capacity_bytes = 0)
@@ -71,11 +72,21 @@ class StreamQueue {
     return {count, holds};
   }
 
-  /// `gap.count` events that would have come here are lost.
-  void lose(const Gap& gap) {
-    if (gap_open_.load(std::memory_order_relaxed)) return rare_->open_gap.lose(gap, true);
-    rare().open_gap.lose(gap, false);
-    gap_open_.store(true, std::memory_order_release);
+  /// `gap.count` events that would have come here are lost. False: they make a gap larger that the consumer has not
+  /// taken yet, so it knows that there is something, or will see so before it sleeps.
+  bool lose(const Gap& gap) {
+    const std::scoped_lock lock(rare().lock);
+    Gap& open = rare_->open_gap;
+    if (!gap_open_.load(std::memory_order_relaxed)) {
+      open = gap;
+      gap_open_.store(true, std::memory_order_release);
+      return true;
+    }
+    // Losses do not always rise: a dead-letter subscription misses those of several others.
+    open.first = std::min(open.first, gap.first);
+    open.last = std::max(open.last, gap.last);
+    open.count += gap.count;
+    return false;
   }
 
   /// A gap that stands for itself, whatever is lost next.
@@ -134,7 +145,7 @@ class StreamQueue {
   [[nodiscard]] bool readable_at(Position at) const noexcept {
     // seq_cst with a receiver that parked: see SubscriberState::park_as.
     return at.in_run || at.read != written_.load(std::memory_order_seq_cst) ||
-           (gap_open_.load(std::memory_order_seq_cst) && !rare_->open_gap.taken());
+           gap_open_.load(std::memory_order_seq_cst);
   }
   [[nodiscard]] bool readable() const noexcept { return readable_at(position()); }
 
@@ -205,7 +216,9 @@ class StreamQueue {
   };
   /// What most queues never need: made when the first event is lost, or at once for a bound in bytes.
   struct Rare {
-    OpenGap open_gap;
+    /// Of the open gap, whoever makes, widens or ends it.
+    SpinLock lock;
+    Gap open_gap;
     std::size_t capacity_bytes = 0;
     std::atomic<std::uint64_t> bytes_in{0};
     std::atomic<std::uint64_t> bytes_out{0};
@@ -285,11 +298,10 @@ class StreamQueue {
   /// An event follows the open gap, so its place is fixed. Returns the number of words.
   std::uint64_t settle_gap() {
     if (!gap_open_.load(std::memory_order_relaxed)) return 0;
+    const std::scoped_lock lock(rare_->lock);
+    if (!gap_open_.load(std::memory_order_relaxed)) return 0;
+    append_gap(rare_->open_gap);
     gap_open_.store(false, std::memory_order_relaxed);
-    const Gap gap = rare_->open_gap.settle();
-    // The consumer has taken it.
-    if (gap.count == 0) return 0;
-    append_gap(gap);
     return kGapWords;
   }
 
@@ -339,12 +351,11 @@ class StreamQueue {
 
   Lent take_open_gap() {
     if (!gap_open_.load(std::memory_order_acquire)) return {};
-    const auto at_end = [this] {
-      // Acquire: whoever sees a gap open sees all that was queued before it.
-      return gap_open_.load(std::memory_order_acquire) && read_ == written_.load(std::memory_order_acquire);
-    };
-    const Gap gap = rare_->open_gap.take(at_end);
-    return gap.count != 0 ? Lent(gap) : Lent();
+    const std::scoped_lock lock(rare_->lock);
+    // Under the lock, because events may have been queued between the caller's look and the loss.
+    if (!gap_open_.load(std::memory_order_relaxed) || read_ != written_.load(std::memory_order_acquire)) return {};
+    gap_open_.store(false, std::memory_order_relaxed);
+    return Lent(rare_->open_gap);
   }
 
   void retire() noexcept {

@@ -334,7 +334,8 @@ void SubscriberState::lose(const Gap& gap, bool in_band) {
     free_until_ = static_cast<std::uint32_t>(read(matched_));
     return open_gap(gap);
   }
-  kind_ == Kind::displacing ? displacing().lose(gap) : made_queue().lose(gap);
+  if (kind_ == Kind::displacing) return displacing().lose(gap);
+  made_queue().lose(gap);
 }
 
 void SubscriberState::announce(Gap gap) {

@@ -85,10 +85,10 @@ class SubscriberState {
     matched_.store(matched_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return made_queue().push(event);
   }
-  /// `lose` for the one that was just offered.
-  void lose_of_stream(const BusEvent& event) {
+  /// `lose` for the one that was just offered. False: whoever receives need not be looked after.
+  bool lose_of_stream(const BusEvent& event) {
     count_lagged(1);
-    queue_.load(std::memory_order_relaxed)->lose({event.sequence(), event.sequence(), 1});
+    return queue_.load(std::memory_order_relaxed)->lose({event.sequence(), event.sequence(), 1});
   }
   StreamQueue::RunTaken offer_run(const EventBlock& block);
   /// Books losses: `gap` of events that matched; `in_band` unless the queue has it at its place already.

@@ -120,7 +120,6 @@ MUTANTS = {
     "subscriber_queue": [
         "M_PARK_NO_LOOK EVENTS=4",
         "M_GAP_NO_LOOK EVENTS=5",
-        "M_GAP_GOES_ON EVENTS=5 EVICTIONS=1",
         "M_END_NO_LOOK EVENTS=4",
         "M_HEAD_EARLY",
         "M_NO_HEAD_LOOK",

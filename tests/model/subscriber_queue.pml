@@ -3,7 +3,7 @@
  *
  * In the model                    In the C++
  *   dispatcher: OFFER             SubscriberState::offer, StreamQueue::push (room, settle_gap, append, accept)
- *   OFFER_RUN                     StreamQueue::push_run for a block of two; LOSE is SubscriberState::lose, OpenGap::lose
+ *   OFFER_RUN                     StreamQueue::push_run for a block of two; LOSE is SubscriberState::lose
  *   NEXT_SEGMENT                  StreamQueue::next_segment: segments of 2 words in a circle, reused behind head_
  *   FINISH_TURN                   Fanout::wake_touched: a look at parked_, take_parked, then Parker::wake
  *   receiver: LEND                StreamQueue::lend (retire, next_words, lend_singles, take_gap, take_open_gap)
@@ -12,18 +12,17 @@
  *   PUSH_LOCKED, LEND_LOCKED      ConflatingQueue::push and lend: each is one step, because a mutex guards all of it
  *
  * A gap takes 2 words here (the kind; first and last), 4 in the C++; its count is last - first + 1, because every event
- * matches, and losses always rise. What OpenGap::lose writes, a reader sees all of or nothing, so it is one step.
- * Settling is one step under the mutex: all that is shared there is one load (head_ in the append, where an older
- * head_ only costs a segment), and taken_, which is written under the same mutex.
+ * matches. What happens under the lock of an open gap is one step: all that is shared and not guarded by that lock is
+ * one load (written_ in take_open_gap; head_ in settle_gap's append, where an older head_ only costs a segment). A loss
+ * that makes an open gap larger wakes nobody.
  * Receivers share nothing, so most runs have one; those with three show the dispatcher with all of them (COARSE).
  *
  * Loads and stores of shared variables are steps, sequentially consistent. The C++ has acquire/release:
  *  - written_: words, segment links and accepted_ are visible with it. head_: a segment is written again only after its
  *    words were read. consumed_: only an upper bound of the depth is concluded, an old one makes the queue look fuller.
  *  - parked_ is changed by read-modify-write on both sides (acq_rel), so of park() and take_parked() one sees what the
- *    other did before: the waiter, or written_ / the losses / ended_. A look at parked_ alone comes behind a seq_cst
+ *    other did before: the waiter, or written_ / gap_open_ / ended_. A look at parked_ alone comes behind a seq_cst
  *    fence, and park() and its looks are seq_cst, to the same effect.
- *  - taken_: what the consumer read of the gap is read before it begins anew; an old one lets the old gap go on.
  *
  * Asserted: a receiver sees its events in order, and each event once or in one gap at its place; nothing after Closed,
  * and all that was offered before it; no word is written before it was read, or while it is lent; no receiver returns
@@ -81,13 +80,11 @@ typedef Queue {
   /* The producer's. */
   byte written, accepted, consumed_seen, tail, tail_next, segments;
   bit gap_open;
-  byte gap_first, gap_last, gap_begin, lost;
+  byte gap_first, gap_last;
   /* The consumer's. */
   byte consumed, head, head_next, read;
   byte run_next, run_left;
   byte lent_at, lent_count;
-  byte taken, taken_last;
-  bit locked;
   byte next[SEGMENTS];
   byte word[SEGMENTS * SEGMENT];
   bit used[SEGMENTS * SEGMENT];
@@ -136,47 +133,22 @@ inline APPEND(w) {
   Q.tail_next++
 }
 
-/* What of the losses `count`, of which those from number `begin` on are first to last, was not taken. */
-#ifdef M_GAP_GOES_ON
-#define TAKEN_FIRST(begin, first) (first)
-#else
-#define TAKEN_FIRST(begin, first) (Q.taken <= begin -> first : Q.taken_last + 1)
-#endif
-#define TAKEN_BEGIN(begin) (Q.taken <= begin -> begin : Q.taken)
-
 inline SETTLE_GAP(words) {
   if
-  :: atomic { Q.gap_open -> Q.gap_open = 0 };
-    atomic {
-      !Q.locked ->
-      if
-      :: TAKEN_BEGIN(Q.gap_begin) != Q.lost ->
-        from = TAKEN_FIRST(Q.gap_begin, Q.gap_first);
-        assert(Q.lost - TAKEN_BEGIN(Q.gap_begin) == Q.gap_last + 1 - from);
-        APPEND(IS_GAP);
-        APPEND(from * 16 + Q.gap_last);
-        from = 0;
-        words = words + 2
-      :: else
-      fi
-    }
-  :: !Q.gap_open
+  :: Q.gap_open ->
+    APPEND(IS_GAP);
+    APPEND(Q.gap_first * 16 + Q.gap_last);
+    Q.gap_open = 0; Q.gap_first = 0; Q.gap_last = 0;
+    words = words + 2
+  :: else
   fi
 }
 
-/* The look at taken_, then all of the losses, then the flag. */
 inline LOSE_IN_STREAM(first, last) {
-  taken = (Q.gap_open && Q.taken != Q.lost);
-  atomic {
-    if
-    :: taken
-    :: else -> Q.gap_begin = Q.lost; Q.gap_first = first
-    fi;
-    Q.gap_last = last;
-    Q.lost = Q.lost + last - first + 1;
-    taken = 0
-  }
-  Q.gap_open = 1
+  if
+  :: Q.gap_open -> Q.gap_last = last
+  :: else -> Q.gap_first = first; Q.gap_last = last; Q.gap_open = 1; Q.touched = 1
+  fi
 }
 
 /* Sees consumed_ only when its own last look says that there is no room. */
@@ -195,8 +167,7 @@ inline OFFER_TO_STREAM(e) {
     :: else
     fi
   }
-  words = 1;
-  SETTLE_GAP(words);
+  atomic { words = 1; SETTLE_GAP(words) }
   atomic { APPEND(e); Q.accepted++ }
   atomic { Q.written = Q.written + words; words = 0 }
 }
@@ -253,12 +224,13 @@ inline PUSH_LOCKED(e) {
 /* --- the dispatcher --- */
 
 inline LOSE(first, last) {
-  Q.lagged = Q.lagged + last - first + 1;
-  if
-  :: LOCKED(r) -> atomic { MERGE(Q.after_first, Q.after_last, first, last) }
-  :: else -> LOSE_IN_STREAM(first, last)
-  fi;
-  Q.touched = 1
+  atomic {
+    Q.lagged = Q.lagged + last - first + 1;
+    if
+    :: LOCKED(r) -> MERGE(Q.after_first, Q.after_last, first, last); Q.touched = 1
+    :: else -> LOSE_IN_STREAM(first, last)
+    fi
+  }
 }
 
 inline END() { Q.ended = 1 }
@@ -274,7 +246,7 @@ inline OFFER(e) {
 lost:
     LOSE(e, e);
     if
-    :: policy(r) == CLOSE_SUBSCRIBER -> END()
+    :: policy(r) == CLOSE_SUBSCRIBER -> END(); Q.touched = 1
     :: else
     fi
   fi;
@@ -285,22 +257,30 @@ offered:
 #ifdef RUNS
 /* A block of two events, e and e + 1. */
 inline OFFER_RUN(e) {
-  atomic { ROOM(2); fit = CAPACITY - (Q.accepted - Q.consumed_seen); words = 0 }
+  atomic {
+    ROOM(2);
+    words = CAPACITY - (Q.accepted - Q.consumed_seen);
+    taken = words;
+    if
+    :: taken != 0 -> words = 0; SETTLE_GAP(words)
+    :: else
+    fi
+  }
   if
-  :: fit != 0 ->
-    SETTLE_GAP(words);
+  :: taken != 0 ->
     atomic { APPEND(IS_RUN) }
-    atomic { APPEND(e * 16 + fit); Q.accepted = Q.accepted + fit; Q.matched = Q.matched + fit; words = words + 2 }
+    atomic { APPEND(e * 16 + taken); Q.accepted = Q.accepted + taken; Q.matched = Q.matched + taken; words = words + 2 }
     Q.written = Q.written + words
   :: else
   fi;
   if
-  :: fit < 2 ->
-    Q.matched = Q.matched + 2 - fit;
-    LOSE(e + fit, e + 1)
+  :: taken < 2 ->
+    Q.matched = Q.matched + 2 - taken;
+    LOSE(e + taken, e + 1)
   :: else
   fi;
-  atomic { Q.touched = 1; words = 0; fit = 0 }
+  /* Losses have seen to that themselves. */
+  atomic { Q.touched = (Q.touched || taken != 0); words = 0; taken = 0 }
 }
 #endif
 
@@ -329,7 +309,7 @@ inline FINISH_TURN() {
 }
 
 active proctype dispatcher() {
-  byte r, e = 1, words, taken, fit, from, k, evictions = EVICTIONS;
+  byte r, e = 1, words, taken, k, evictions = EVICTIONS;
   do
   :: e <= EVENTS ->
     k = 0;
@@ -456,33 +436,20 @@ inline LEND_STREAM() {
     if
     :: !Q.gap_open
     :: Q.gap_open ->
-      /* take_open_gap and OpenGap::take: the look at the losses, whether they come next, and then they are taken. */
-      atomic { !Q.locked -> Q.locked = 1; n = Q.lost; w = Q.gap_last; got = Q.gap_first; begin = Q.gap_begin }
-      if
-#ifdef M_GAP_NO_LOOK
-      :: true ->
-#else
-      :: atomic { Q.gap_open && Q.read == Q.written ->
-#endif
+      /* take_open_gap, under the mutex */
+      atomic {
         if
-        :: TAKEN_BEGIN(begin) != n ->
-          got = TAKEN_FIRST(begin, got);
-          assert(n - TAKEN_BEGIN(begin) == w + 1 - got);
-          SEE_GAP(got, w);
+#ifdef M_GAP_NO_LOOK
+        :: Q.gap_open ->
+#else
+        :: Q.gap_open && Q.read == Q.written ->
+#endif
+          SEE_GAP(Q.gap_first, Q.gap_last);
+          Q.gap_open = 0; Q.gap_first = 0; Q.gap_last = 0;
           got = 1
-        :: else -> got = 0
-        fi;
-        Q.taken_last = w
-#ifndef M_GAP_NO_LOOK
-        }
-#endif
-        ;
-        Q.taken = n
-#ifndef M_GAP_NO_LOOK
-      :: !Q.gap_open || Q.read != Q.written -> got = 0
-#endif
-      fi;
-      atomic { Q.locked = 0; n = 0; w = 0; begin = 0 }
+        :: else
+        fi
+      }
     fi
   :: atomic { Q.run_left == 0 && Q.read != Q.written -> NEXT_WORDS() };
     if
@@ -545,12 +512,12 @@ inline LEND() {
   }
 }
 
-#define READABLE_STREAM (Q.run_left != 0 || Q.read != Q.written || (Q.gap_open && Q.taken != Q.lost))
+#define READABLE_STREAM (Q.run_left != 0 || Q.read != Q.written || Q.gap_open)
 #define READABLE_LOCKED (Q.nodes != 0 || Q.after_first != 0)
 #define READABLE (LOCKED(r) && READABLE_LOCKED || !LOCKED(r) && READABLE_STREAM || Q.ended)
 
 proctype receiver(byte r) {
-  byte got, n, w, begin, timeouts = TIMEOUTS;
+  byte got, n, w, timeouts = TIMEOUTS;
   do
   :: LEND();
     if
@@ -574,7 +541,7 @@ proctype receiver(byte r) {
           /* readable(): one load after the other */
           if
           :: atomic { Q.run_left != 0 || Q.read != Q.written -> w = 1 }
-          :: Q.run_left == 0 && Q.read == Q.written -> w = (Q.gap_open && Q.taken != Q.lost)
+          :: Q.run_left == 0 && Q.read == Q.written -> w = Q.gap_open
           fi
         fi;
         if
