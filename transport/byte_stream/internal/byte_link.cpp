@@ -14,11 +14,6 @@ constexpr std::size_t kChunkBytes = std::size_t{64} * 1024;
 constexpr int kOperationsPerTurn = 16;
 /// Frames that one write takes.
 constexpr std::size_t kFramesPerWrite = 64;
-/// Fewer frames than that give what else there is to do this many turns to add to them, if the last write was just now:
-/// a peer that is busy takes more at once with less effort.
-constexpr std::size_t kFramesWorthAWrite = 8;
-constexpr int kTurnsForMore = 4;
-constexpr Duration kJustNow = std::chrono::microseconds(100);
 
 }  // namespace
 
@@ -321,22 +316,8 @@ bool ByteLink::gather(Batch& batch) {
   return frames != 0;
 }
 
-bool ByteLink::waits_for_more() {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (queue_.empty() || queue_.size() >= kFramesWorthAWrite || written_of_first_ != 0 || finishing_) {
-      turns_for_more_ = 0;
-    }
-  }
-  if (turns_for_more_ == 0) return false;
-  if (--turns_for_more_ != 0 && timers_.now() - last_write_ < kJustNow) return true;
-  turns_for_more_ = 0;
-  return false;
-}
-
 void ByteLink::flush() {
   if (!opened_ || ended_ || reason_ || waiting_to_write_ || write_error_ || writes_ended_) return;
-  if (waits_for_more()) return post([this] { flush(); });
   for (int i = 0; i < kOperationsPerTurn; ++i) {
     if (!write_once()) return;
   }
@@ -352,8 +333,6 @@ bool ByteLink::write_once() {
   }
   const ssize_t count = write_some(batch.pieces.data(), batch.count);
   if (count >= 0) {
-    last_write_ = timers_.now();
-    turns_for_more_ = 1 + kTurnsForMore;
     written(static_cast<std::size_t>(count));
     return !ended_ && !reason_;
   }

@@ -132,7 +132,6 @@ class ByteLink : public Link, public std::enable_shared_from_this<ByteLink> {
   [[nodiscard]] bool read_once();
   void read_ended_with(Error broken);
   void wait_to_read();
-  [[nodiscard]] bool waits_for_more();
   [[nodiscard]] bool gather(Batch& batch);
   [[nodiscard]] bool write_once();
   void written(std::size_t bytes);
@@ -167,9 +166,6 @@ class ByteLink : public Link, public std::enable_shared_from_this<ByteLink> {
   bool reading_ = false;
   bool read_ended_ = false;
   bool waiting_to_write_ = false;
-  TimePoint last_write_{};
-  /// One more than those that a write of few frames may still wait.
-  int turns_for_more_ = 0;
   bool writes_ended_ = false;
   bool finished_by_peer_ = false;
   /// Messages are read and dropped: this side has finished, and one came without credit.
