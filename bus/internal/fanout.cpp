@@ -91,6 +91,15 @@ inline void Fanout::touch(SubscriberState& state) {
   touched_.push_back(&state);
 }
 
+inline bool Fanout::tells_of_losses(const SubscriberState& state) const noexcept {
+  return state.hooks_losses() || !dead_letter_index_.empty();
+}
+
+/// A loss of its has no more effect than to be booked.
+inline bool Fanout::loses_quietly(const SubscriberState& state) const noexcept {
+  return state.overflow() != Overflow::close_subscriber && !options_.log && !tells_of_losses(state);
+}
+
 /// Sets an event's references, while nobody else can see it, and puts it into the history, which has one of its own.
 /// The dispatcher holds one of an event that nobody wants.
 inline void Fanout::settle(BusEvent& event, std::uint32_t references) noexcept {
@@ -207,8 +216,7 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
   if (whole_turns) {
     deliver_block(events);
   } else {
-    for (BusEvent* event : events)
-      deliver_to_shared(*event);
+    deliver_to_shared(*events.front());
   }
 }
 
@@ -225,7 +233,7 @@ void Fanout::deliver_to_shared(BusEvent& event) noexcept {
       private_to_us = false;
       continue;
     }
-    if (state.loses_quietly() && !options_.log && dead_letter_index_.empty()) [[likely]] {
+    if (loses_quietly(state)) [[likely]] {
       if (state.lose_of_stream(event)) touch(state);
     } else {
       private_to_us = false;
@@ -306,13 +314,9 @@ void Fanout::lose_new(SubscriberState& state, BusEvent& event) noexcept {
   remove(state);
 }
 
-bool Fanout::tells_of_losses(const SubscriberState& state) const noexcept {
-  return state.hooks_losses() || !dead_letter_index_.empty();
-}
-
 void Fanout::book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept {
   state.lose({event->sequence(), event->sequence(), 1}, in_band);
-  if (tells_of_losses(state)) tell_of_loss(state, event);
+  tell_of_loss(state, event);
   log_loss(state, 1);
 }
 

@@ -75,6 +75,7 @@ class Fanout {
   void deliver(SubscriberState& state, BusEvent& event) noexcept;
   void lose_new(SubscriberState& state, BusEvent& event) noexcept;
   [[nodiscard]] bool tells_of_losses(const SubscriberState& state) const noexcept;
+  [[nodiscard]] bool loses_quietly(const SubscriberState& state) const noexcept;
   /// `event` matched `state` and was not or no longer kept.
   void book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept;
   void log_loss(SubscriberState& state, std::uint64_t count);

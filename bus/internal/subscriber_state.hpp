@@ -118,10 +118,6 @@ class SubscriberState {
     __builtin_prefetch(&received_, 1);
   }
   [[nodiscard]] bool hooks_losses() const noexcept { return hooks_losses_; }
-  /// Of its own, a loss has no more effect than to be booked.
-  [[nodiscard]] bool loses_quietly() const noexcept {
-    return !hooks_losses_ && overflow_ != Overflow::close_subscriber;
-  }
   /// Only when there is one.
   [[nodiscard]] const std::function<void(const EventRef&)>& on_drop() const noexcept;
   [[nodiscard]] const SlowPolicy& slow_policy() const noexcept;
