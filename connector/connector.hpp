@@ -43,6 +43,11 @@ class Connector {
                                                                   std::optional<std::string> capability,
                                                                   Context context);
 
+  /// Whether a handler may hold up its thread before it first waits (`co_await`) for something, be it by blocking or by
+  /// long work. One that never does is begun by the thread that has read its request, which saves the hand-over to the
+  /// executor; that may be a thread of the transport's library. What comes after its first wait is done on the executor.
+  [[nodiscard]] virtual bool may_block() const { return true; }
+
   // What it says of itself when it registers.
   [[nodiscard]] virtual std::vector<ConnectorBehavior> behaviors() const {
     return {ConnectorBehavior::request_response};

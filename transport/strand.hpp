@@ -47,10 +47,11 @@ class ErasedExecutor {
   template <class Function>
   void execute(Function&& function) const {
     if constexpr (std::copy_constructible<std::decay_t<Function>>) {
-      if (in_turns_ && never_) {
+      if (in_turns_ && (never_ || Turn::elsewhere())) {
         if (Turn* const turn = Turn::open()) return turn->keep(std::forward<Function>(function));
       }
     }
+    if (!never_ && Turn::Beginning::take()) return std::forward<Function>(function)();
     (never_ ? held_->never : held_->possibly).execute(std::forward<Function>(function));
   }
   friend bool operator==(const ErasedExecutor& a, const ErasedExecutor& b) noexcept {

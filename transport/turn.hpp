@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <utility>
@@ -22,29 +24,51 @@ class Turn {
   };
   explicit Turn(On on) noexcept : on_(on), outer_(std::exchange(t_here, this)) {}
   ~Turn() {
+    if (count_ != 0) work();
     t_here = outer_;
-    if (!kept_) return;
-    const bool before = std::exchange(t_elsewhere, on_ == On::library);
-    kept_();
-    t_elsewhere = before;
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
   /// The present one of this thread that can still take something, or null.
-  [[nodiscard]] static Turn* open() noexcept { return t_here != nullptr && !t_here->kept_ ? t_here : nullptr; }
+  [[nodiscard]] static Turn* open() noexcept { return t_here != nullptr && t_here->count_ < t_here->most_ ? t_here : nullptr; }
   /// `work` runs at the end. Only when it is open. Must not throw.
-  void keep(std::function<void()> work) { kept_ = std::move(work); }
+  void keep(std::function<void()> work) { kept_[count_++] = std::move(work); }
   /// Whether this thread does a strand's work at the end of a turn in a library, and is none of the executor's.
   [[nodiscard]] static bool elsewhere() noexcept { return t_elsewhere; }
+
+  /// While it lives, the next that is given to an executor that may do it in the caller, by an `ErasedExecutor`, is
+  /// done by this thread, whether or not it is one of the executor's.
+  class Beginning {
+   public:
+    explicit Beginning(bool here) noexcept : before_(std::exchange(t_begins, here)) {}
+    ~Beginning() { t_begins = before_; }
+    Beginning(const Beginning&) = delete;
+    Beginning& operator=(const Beginning&) = delete;
+    [[nodiscard]] static bool take() noexcept { return std::exchange(t_begins, false); }
+
+   private:
+    const bool before_;
+  };
 
  private:
   static inline constinit thread_local Turn* t_here = nullptr;
   static inline constinit thread_local bool t_elsewhere = false;
+  static inline constinit thread_local bool t_begins = false;
 
+  void work() {
+    const bool before = std::exchange(t_elsewhere, on_ == On::library);
+    if (on_ == On::executor) t_here = outer_;
+    for (std::size_t i = 0; i < count_; ++i) std::exchange(kept_[i], nullptr)();
+    t_elsewhere = before;
+  }
+
+  static constexpr std::size_t kMost = 8;
   const On on_;
+  const std::size_t most_ = on_ == On::library ? kMost : 1;
   Turn* const outer_;
-  std::function<void()> kept_;
+  std::array<std::function<void()>, kMost> kept_;
+  std::size_t count_ = 0;
 };
 
 }  // namespace sharingbus::transport

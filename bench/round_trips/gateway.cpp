@@ -1,9 +1,11 @@
 #include "connector/gateway/gateway.hpp"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -55,12 +57,12 @@ class Asker : public std::enable_shared_from_this<Asker> {
 
  private:
   void ask() {
-    ++under_way_;
-    const std::uint64_t number = next_++;
+    under_way_.fetch_add(1);
+    const std::uint64_t number = next_.fetch_add(1);
     connector::ExecuteCall call;
     call.payload.bytes = "{\"index\":" + std::to_string(number) + "}";
     gateway_.async_execute(addresses_[number % addresses_.size()], std::move(call),
-                           asio::bind_executor(strand_, [this, self = shared_from_this(), number, asked = Clock::now()](
+                           asio::bind_executor(connector::InlineExecutor(), [this, self = shared_from_this(), number, asked = Clock::now()](
                                                             const Error& error, const connector::ExecuteReply& reply) {
                              answered(error, reply, number, asked);
                            }));
@@ -71,9 +73,13 @@ class Asker : public std::enable_shared_from_this<Asker> {
     if (!reply.success || reply.payload.bytes != "{\"index\":" + std::to_string(number) + "}") {
       fail("the answer is not the question");
     }
-    --under_way_;
-    if (tally_.note(asked)) return ask();
-    if (under_way_ == 0) done_.set_value();
+    bool more = false;
+    {
+      const std::scoped_lock lock(mutex_);
+      more = tally_.note(asked);
+    }
+    if (more) ask();
+    if (under_way_.fetch_sub(1) == 1) done_.set_value();
   }
 
   const transport::Strand strand_;
@@ -81,8 +87,9 @@ class Asker : public std::enable_shared_from_this<Asker> {
   const std::vector<std::string> addresses_;
   Tally tally_;
   const Load load_;
-  std::uint64_t next_ = 0;
-  std::size_t under_way_ = 0;
+  std::atomic<std::uint64_t> next_{0};
+  std::atomic<std::size_t> under_way_{0};
+  std::mutex mutex_;
   std::promise<void> done_;
 };
 
@@ -112,6 +119,7 @@ class Registered {
 class Echo final : public connector::Connector {
  public:
   [[nodiscard]] std::string connector_type() const override { return "echo"; }
+  [[nodiscard]] bool may_block() const override { return false; }
   asio::awaitable<Result<connector::Payload>> execute_payload(connector::Payload payload, std::optional<std::string>,
                                                               connector::Context) override {
     co_return payload;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -60,6 +62,17 @@ struct ExecuteReply {
 
 using ExecuteCallback = std::function<void(Error, ExecuteReply)>;
 
+/// An executor that does everything in the caller. With a completion of `Gateway::async_execute` that is bound to it
+/// (`asio::bind_executor`), whoever brings the answer goes on with the completion, which saves the hand-over to another
+/// thread; that may be a thread of the transport's library. So the completion must not block, and is not on a strand.
+struct InlineExecutor {
+  template <class Function>
+  void execute(Function&& function) const {
+    std::forward<Function>(function)();
+  }
+  friend bool operator==(const InlineExecutor&, const InlineExecutor&) noexcept = default;
+};
+
 /// A registered connector.
 struct SessionInfo {
   /// `tenant.type.instance`
@@ -117,6 +130,10 @@ class Gateway {
     return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
         [](auto handler, Gateway* self, std::string to, ExecuteCall what) {
           using Completion = std::decay_t<decltype(handler)>;
+          if constexpr (std::same_as<boost::asio::associated_executor_t<Completion, boost::asio::any_io_executor>,
+                                     InlineExecutor>) {
+            return self->execute_inline(std::move(to), std::move(what), std::move(handler));
+          } else {
           auto executor = boost::asio::prefer(boost::asio::get_associated_executor(handler, self->get_executor()),
                                               boost::asio::execution::outstanding_work.tracked);
           // Shared because std::function wants to be copyable; called once.
@@ -127,6 +144,7 @@ class Gateway {
               std::move(call_once)(std::move(error), std::move(reply));
             });
           });
+          }
         },
         token, this, std::move(address), std::move(call));
   }
@@ -152,6 +170,24 @@ class Gateway {
  private:
   /// As `execute`, but the callback may be called by any thread and from within this call, so it has to post.
   void execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback);
+  template <class Completion>
+  void execute_inline(std::string address, ExecuteCall call, Completion completion) {
+    struct Shared {
+      Completion completion;
+      std::atomic<bool> initiating{true};
+    };
+    auto shared = std::make_shared<Shared>(std::move(completion));
+    execute_anywhere(std::move(address), std::move(call),
+                     [shared, executor = get_executor()](Error error, ExecuteReply reply) {
+                       if (!shared->initiating.load(std::memory_order_relaxed)) {
+                         return shared->completion(std::move(error), std::move(reply));
+                       }
+                       boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+                         shared->completion(std::move(error), std::move(reply));
+                       });
+                     });
+    shared->initiating.store(false, std::memory_order_relaxed);
+  }
 
   SharingBus& bus_;
   const std::shared_ptr<internal::GatewayCore> core_;

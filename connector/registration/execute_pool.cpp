@@ -22,11 +22,11 @@ namespace {
 namespace asio = boost::asio;
 namespace messages = transport::messages;
 
-/// Owns what the handler needs for as long as it runs. Not begun on `owner`, which it would hold up by blocking before
-/// its first wait.
+/// Owns what the handler needs for as long as it runs. One that may block is not begun on `owner`, which it would hold
+/// up.
 asio::awaitable<Result<Payload>> call_connector(std::thread::id owner, std::shared_ptr<Connector> connector,
                                                 messages::ExecuteRequest request) {
-  if (std::this_thread::get_id() == owner) co_await asio::post(asio::use_awaitable);
+  if (connector->may_block() && std::this_thread::get_id() == owner) co_await asio::post(asio::use_awaitable);
   Payload payload{request.payload_encoding, std::move(request.payload)};
   std::optional<std::string> capability;
   if (!request.capability_id.empty()) capability = std::move(request.capability_id);
@@ -86,7 +86,7 @@ struct ExecutePool::Running {
 ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executor& handlers,
                          std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks)
     : owner_(std::move(owner)),
-      handlers_(handlers),
+      handlers_(handlers, !connector->may_block()),
       connector_(std::move(connector)),
       limits_(limits),
       clock_(clock),
@@ -142,6 +142,7 @@ void ExecutePool::run(Waiting next, TimePoint now) {
       self->complete(running, exception, std::move(result));
     });
   };
+  const transport::Turn::Beginning beginning(!connector_->may_block());
   asio::co_spawn(running->strand, call_connector(std::this_thread::get_id(), connector_, std::move(next.request)),
                  asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
 }

@@ -7,6 +7,7 @@
 #include "connector/gateway/internal/invoke.hpp"
 #include "connector/gateway/internal/session.hpp"
 #include "transport/codec/connector_frame_decoder.hpp"
+#include "transport/turn.hpp"
 
 namespace sharingbus::connector::internal {
 namespace {
@@ -45,7 +46,7 @@ bool Session::reserve() {
 
 void Session::execute(Request request) {
   // Whoever calls carries on with what is idle, but never from within itself, nor with somebody else's callback.
-  const bool here = request.anywhere && !shared_.strand.running_in_this_thread();
+  const bool here = request.anywhere && !transport::Turn::elsewhere() && !shared_.strand.running_in_this_thread();
   auto work = [self = shared_from_this(), request = std::move(request)]() mutable {
     self->begin(std::move(request));
     self->settle();
