@@ -1,12 +1,13 @@
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/json/value.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/json/value.hpp>
 
 #include "bus/base/result.hpp"
 #include "connector/payload.hpp"
@@ -45,7 +46,8 @@ class Connector {
 
   /// Whether a handler may hold up its thread before it first waits (`co_await`) for something, be it by blocking or by
   /// long work. One that never does is begun by the thread that has read its request, which saves the hand-over to the
-  /// executor; that may be a thread of the transport's library. What comes after its first wait is done on the executor.
+  /// executor; that may be a thread of the transport's library. What comes after its first wait is done on the
+  /// executor.
   [[nodiscard]] virtual bool may_block() const { return true; }
 
   // What it says of itself when it registers.

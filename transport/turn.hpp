@@ -31,7 +31,9 @@ class Turn {
   Turn& operator=(const Turn&) = delete;
 
   /// The present one of this thread that can still take something, or null.
-  [[nodiscard]] static Turn* open() noexcept { return t_here != nullptr && t_here->count_ < t_here->most_ ? t_here : nullptr; }
+  [[nodiscard]] static Turn* open() noexcept {
+    return t_here != nullptr && t_here->count_ < t_here->most_ ? t_here : nullptr;
+  }
   /// `work` runs at the end. Only when it is open. Must not throw.
   void keep(std::function<void()> work) { kept_[count_++] = std::move(work); }
   /// Whether this thread does a strand's work at the end of a turn in a library, and is none of the executor's.
@@ -59,7 +61,8 @@ class Turn {
   void work() {
     const bool before = std::exchange(t_elsewhere, on_ == On::library);
     if (on_ == On::executor) t_here = outer_;
-    for (std::size_t i = 0; i < count_; ++i) std::exchange(kept_[i], nullptr)();
+    for (std::size_t i = 0; i < count_; ++i)
+      std::exchange(kept_[i], nullptr)();
     t_elsewhere = before;
   }
 

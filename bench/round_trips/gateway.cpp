@@ -62,10 +62,11 @@ class Asker : public std::enable_shared_from_this<Asker> {
     connector::ExecuteCall call;
     call.payload.bytes = "{\"index\":" + std::to_string(number) + "}";
     gateway_.async_execute(addresses_[number % addresses_.size()], std::move(call),
-                           asio::bind_executor(connector::InlineExecutor(), [this, self = shared_from_this(), number, asked = Clock::now()](
-                                                            const Error& error, const connector::ExecuteReply& reply) {
-                             answered(error, reply, number, asked);
-                           }));
+                           asio::bind_executor(connector::InlineExecutor(),
+                                               [this, self = shared_from_this(), number, asked = Clock::now()](
+                                                   const Error& error, const connector::ExecuteReply& reply) {
+                                                 answered(error, reply, number, asked);
+                                               }));
   }
   void answered(const Error& error, const connector::ExecuteReply& reply, std::uint64_t number,
                 Clock::time_point asked) {

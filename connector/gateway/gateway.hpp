@@ -122,9 +122,9 @@ class Gateway {
   /// `capacity_exceeded` (too many pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed`
   /// (the gateway is closing); when the stream goes, its own code and text, at that moment.
   /// Cancellation: none; the timeout bounds it.
-  /// When the session is idle, the request is written and published within this call: as with `SharingBus::publish`, hold
-  /// no lock that an inline subscriber takes.
-  /// Give the call a name before `co_await`: GCC 12 copies a braced temporary in such an expression bit by bit.
+  /// When the session is idle, the request is written and published within this call: as with `SharingBus::publish`,
+  /// hold no lock that an inline subscriber takes. Give the call a name before `co_await`: GCC 12 copies a braced
+  /// temporary in such an expression bit by bit.
   template <class CompletionToken>
   auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
@@ -134,16 +134,16 @@ class Gateway {
                                      InlineExecutor>) {
             return self->execute_inline(std::move(to), std::move(what), std::move(handler));
           } else {
-          auto executor = boost::asio::prefer(boost::asio::get_associated_executor(handler, self->get_executor()),
-                                              boost::asio::execution::outstanding_work.tracked);
-          // Shared because std::function wants to be copyable; called once.
-          auto shared = std::make_shared<Completion>(std::move(handler));
-          self->execute_anywhere(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
-            boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-              Completion call_once = std::move(*shared);
-              std::move(call_once)(std::move(error), std::move(reply));
+            auto executor = boost::asio::prefer(boost::asio::get_associated_executor(handler, self->get_executor()),
+                                                boost::asio::execution::outstanding_work.tracked);
+            // Shared because std::function wants to be copyable; called once.
+            auto shared = std::make_shared<Completion>(std::move(handler));
+            self->execute_anywhere(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
+              boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+                Completion call_once = std::move(*shared);
+                std::move(call_once)(std::move(error), std::move(reply));
+              });
             });
-          });
           }
         },
         token, this, std::move(address), std::move(call));
@@ -177,15 +177,15 @@ class Gateway {
       std::atomic<bool> initiating{true};
     };
     auto shared = std::make_shared<Shared>(std::move(completion));
-    execute_anywhere(std::move(address), std::move(call),
-                     [shared, executor = get_executor()](Error error, ExecuteReply reply) {
-                       if (!shared->initiating.load(std::memory_order_relaxed)) {
-                         return shared->completion(std::move(error), std::move(reply));
-                       }
-                       boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-                         shared->completion(std::move(error), std::move(reply));
-                       });
-                     });
+    execute_anywhere(
+        std::move(address), std::move(call), [shared, executor = get_executor()](Error error, ExecuteReply reply) {
+          if (!shared->initiating.load(std::memory_order_relaxed)) {
+            return shared->completion(std::move(error), std::move(reply));
+          }
+          boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+            shared->completion(std::move(error), std::move(reply));
+          });
+        });
     shared->initiating.store(false, std::memory_order_relaxed);
   }
 

@@ -14,6 +14,7 @@
 #include "transport/grpc/internal/channel_pool.hpp"
 #include "transport/grpc/internal/client_link.hpp"
 #include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/completion_thread.hpp"
 #include "transport/grpc/internal/grpc_threads.hpp"
 #include "transport/grpc/internal/tls_credentials.hpp"
 
@@ -92,9 +93,9 @@ struct GrpcDialer::State {
                                                               std::move(options.fallback_method),
                                                               std::move(options.connect_failure), timers)) {
     if (never) return;
-    pool = std::make_shared<internal::ChannelPool>("dns:///" + authority(options.connect_to.value_or(endpoint)),
-                                                   credentials(endpoint, options), channel_arguments(endpoint, options),
-                                                   options.max_streams_per_channel);
+    pool = std::make_shared<internal::ChannelPool>(
+        *threads, "dns:///" + authority(options.connect_to.value_or(endpoint)), credentials(endpoint, options),
+        channel_arguments(endpoint, options), options.max_streams_per_channel);
     shared->links->on_tick([some_pool = std::weak_ptr(pool),
                             some_links = std::weak_ptr<internal::LinkSet>(shared->links)] {
       const auto channels = some_pool.lock();
@@ -105,6 +106,7 @@ struct GrpcDialer::State {
   }
 
   const std::optional<Error> never;
+  const std::shared_ptr<internal::DialerThreads> threads = internal::DialerThreads::get();
   const std::shared_ptr<internal::ClientLink::Shared> shared;
   /// Null when there is a reason never to connect.
   std::shared_ptr<internal::ChannelPool> pool;

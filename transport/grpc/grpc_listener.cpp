@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <grpc/compression.h>
 #include <grpc/grpc.h>
@@ -19,6 +23,7 @@
 #include "transport/grpc/internal/acceptor.hpp"
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/closer.hpp"
+#include "transport/grpc/internal/completion_thread.hpp"
 #include "transport/grpc/internal/grpc_threads.hpp"
 #include "transport/grpc/internal/server_link.hpp"
 #include "transport/grpc/internal/tls_credentials.hpp"
@@ -31,18 +36,31 @@ namespace {
 /// How long streams that were cancelled may take to tell their peers, when the listener closes.
 constexpr auto kShutdownPatience = std::chrono::seconds(2);
 
+/// Calls that a queue waits for at once, each for the next one when it came.
+constexpr int kCallsAwaited = 4;
+
 /// Connections whose time is over are looked at by us before gRPC closes them.
 constexpr auto kLookFirst = std::chrono::milliseconds(500);
 
-class Refusal final : public grpc::ServerGenericBidiReactor {
+/// A call that gets nothing but a status. Owns itself until that is out and the call is over.
+class Refusal {
  public:
-  explicit Refusal(grpc::Status status) { Finish(std::move(status)); }
-  void OnDone() override { delete this; }
-};
+  static void start(std::unique_ptr<internal::ServerCall> call, const grpc::Status& status) {
+    auto* const self = new Refusal(std::move(call));  // NOLINT(cppcoreguidelines-owning-memory)
+    self->call_->done.to = &self->ended_;
+    self->call_->stream.Finish(status, &self->ended_);
+  }
 
-grpc::ServerGenericBidiReactor* refuse(grpc::StatusCode code, std::string text) {
-  return new Refusal({code, std::move(text)});
-}
+ private:
+  explicit Refusal(std::unique_ptr<internal::ServerCall> call) : call_(std::move(call)) {}
+  void ended(bool /*ok*/) {
+    if (--left_ == 0) delete this;  // NOLINT(cppcoreguidelines-owning-memory)
+  }
+
+  const std::unique_ptr<internal::ServerCall> call_;
+  internal::CompletionOf<Refusal, &Refusal::ended> ended_{*this};
+  int left_ = 2;
+};
 
 void add_arguments(grpc::ServerBuilder& builder, const GrpcListenerOptions& options) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -112,13 +130,21 @@ Result<> GrpcListenerOptions::validate() const {
   return {};
 }
 
-struct GrpcListener::State final : grpc::CallbackGenericService {
+struct GrpcListener::State {
   State(Endpoint where, GrpcListenerOptions chosen)
       : endpoint(std::move(where)),
         options(std::move(chosen)),
         unused({options.max_unused_connections, options.handshake_timeout, options.max_connection_idle}) {}
 
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override;
+  class NextCall;
+  /// A queue, on which calls come in, and its thread.
+  struct Queue {
+    explicit Queue(std::unique_ptr<grpc::ServerCompletionQueue> queue) : calls(queue.get()), thread(std::move(queue)) {}
+    grpc::ServerCompletionQueue* const calls;
+    internal::CompletionThread thread;
+  };
+
+  void take(std::unique_ptr<internal::ServerCall> call, internal::CompletionThread& thread);
   void accepted(int listener_fd, int fd);
   std::optional<TimePoint> look_at_unused();
   void report(internal::UnusedConnections::Refusal refusal) const;
@@ -135,32 +161,70 @@ struct GrpcListener::State final : grpc::CallbackGenericService {
   std::mutex mutex;
   bool listen_called = false;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  grpc::AsyncGenericService generic;
   std::unique_ptr<grpc::Server> server;
+  std::vector<std::unique_ptr<Queue>> queues;
   std::unique_ptr<internal::Acceptor> acceptor;
   /// Last, so that its thread has ended before the rest goes.
   internal::Closer closer;
 };
 
-grpc::ServerGenericBidiReactor* GrpcListener::State::CreateReactor(grpc::GenericCallbackServerContext* context) {
-  unused.used(context->peer());
-  const std::string& method = context->method();
+/// Waits for a call, and for the next one after it. Owns itself until the server is shut down.
+class GrpcListener::State::NextCall {
+ public:
+  static void start(State& state, Queue& queue) {
+    auto* const self = new NextCall(state, queue);  // NOLINT(cppcoreguidelines-owning-memory)
+    self->wait();
+  }
+
+ private:
+  NextCall(State& state, Queue& queue) : state_(state), queue_(queue) {}
+  void wait() {
+    call_ = std::make_unique<internal::ServerCall>();
+    state_.generic.RequestCall(&call_->context, &call_->stream, queue_.calls, queue_.calls, &came_);
+  }
+  void came(bool ok) {
+    if (!ok) {
+      delete this;  // NOLINT(cppcoreguidelines-owning-memory)
+      return;
+    }
+    auto call = std::move(call_);
+    wait();
+    state_.take(std::move(call), queue_.thread);
+  }
+
+  State& state_;
+  Queue& queue_;
+  std::unique_ptr<internal::ServerCall> call_;
+  internal::CompletionOf<NextCall, &NextCall::came> came_{*this};
+};
+
+void GrpcListener::State::take(std::unique_ptr<internal::ServerCall> call, internal::CompletionThread& thread) {
+  unused.used(call->context.peer());
+  const std::string& method = call->context.method();
+  const auto refuse = [&call](grpc::StatusCode code, std::string text) {
+    Refusal::start(std::move(call), {code, std::move(text)});
+  };
   const ListenerOptions* const base = base_of(method);
   if (base == nullptr) {
     return refuse(grpc::StatusCode::UNIMPLEMENTED, "method " + method + " is not served here");
   }
   if (!accepting) return refuse(grpc::StatusCode::UNAVAILABLE, "no new streams are accepted");
-  const auto link = std::make_shared<internal::ServerLink>(links, *context, stream_options(*base), base->id);
+  const auto link =
+      std::make_shared<internal::ServerLink>(links, std::move(call), thread, stream_options(*base), base->id);
+  const auto turn_away = [&](std::string text) {
+    call = link->give_up_call();
+    refuse(grpc::StatusCode::UNAVAILABLE, std::move(text));
+  };
   switch (links->add(link, options.base.max_links)) {
     case internal::LinkSet::Admission::admitted:
       break;
     case internal::LinkSet::Admission::full:
-      return refuse(grpc::StatusCode::UNAVAILABLE,
-                    "the limit of " + std::to_string(options.base.max_links) + " streams is reached");
+      return turn_away("the limit of " + std::to_string(options.base.max_links) + " streams is reached");
     case internal::LinkSet::Admission::closed:
-      return refuse(grpc::StatusCode::UNAVAILABLE, "the listener is closing");
+      return turn_away("the listener is closing");
   }
-  link->StartSendInitialMetadata();
-  return link.get();
+  link->start();
 }
 
 void GrpcListener::State::accepted(int listener_fd, int fd) {
@@ -227,9 +291,17 @@ Result<Endpoint> GrpcListener::listen() {
   state.connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       tls ? internal::server_credentials(state.options.tls) : grpc::InsecureServerCredentials());
-  builder.RegisterCallbackGenericService(&state);
+  builder.RegisterAsyncGenericService(&state.generic);
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues(internal::CompletionThread::usual_count());
+  for (auto& queue : queues)
+    queue = builder.AddCompletionQueue();
   state.server = builder.BuildAndStart();
   if (!state.server) return Error(errc::invalid_state, to_string(state.endpoint) + ": gRPC could not start a server");
+  for (auto& queue : queues) {
+    state.queues.push_back(std::make_unique<State::Queue>(std::move(queue)));
+    for (int i = 0; i < kCallsAwaited; ++i)
+      State::NextCall::start(state, *state.queues.back());
+  }
   state.acceptor = std::move(*acceptor);
   state.acceptor->start([&state](int listener_fd, int fd) { state.accepted(listener_fd, fd); },
                         [&state] { return state.look_at_unused(); });
@@ -252,12 +324,14 @@ void GrpcListener::close(std::function<void()> done) {
 }
 
 void GrpcListener::State::shut_down() {
-  links->close(Error(errc::closed, to_string(endpoint) + ": the listener was closed"), nullptr);
+  std::promise<void> ended;
+  links->close(Error(errc::closed, to_string(endpoint) + ": the listener was closed"), [&ended] { ended.set_value(); });
   const std::scoped_lock lock(mutex);
   if (!server) return;
   acceptor.reset();
-  // Returns when every stream has ended, its last reaction included.
   server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
+  ended.get_future().wait();
+  queues.clear();
   server.reset();
 }
 

@@ -23,8 +23,8 @@ grpc::GenericStub& ChannelPool::Lease::stub() const noexcept {
   return *channel_->stub;
 }
 
-void ChannelPool::Lease::mark_used() {
-  pool_->mark_used(*channel_);
+CompletionThread& ChannelPool::Lease::thread() const noexcept {
+  return *channel_->thread;
 }
 
 void ChannelPool::Lease::mark_open() {
@@ -45,9 +45,11 @@ void ChannelPool::Lease::release() {
   pool->release(std::exchange(channel_, nullptr));
 }
 
-ChannelPool::ChannelPool(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials,
-                         grpc::ChannelArguments arguments, std::size_t max_streams)
-    : target_(std::move(target)),
+ChannelPool::ChannelPool(DialerThreads& threads, std::string target,
+                         std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments,
+                         std::size_t max_streams)
+    : threads_(threads),
+      target_(std::move(target)),
       credentials_(std::move(credentials)),
       arguments_(std::move(arguments)),
       max_streams_(max_streams) {}
@@ -86,15 +88,14 @@ std::shared_ptr<ChannelPool::Channel> ChannelPool::make_channel() const {
   auto channel = std::make_shared<Channel>();
   channel->connection = grpc::CreateCustomChannel(target_, credentials_, arguments_);
   channel->stub = std::make_unique<grpc::GenericStub>(channel->connection);
+  channel->thread = &threads_.next();
   channel->limit = max_streams_;
   return channel;
 }
 
 std::shared_ptr<ChannelPool::Channel> ChannelPool::remove(const std::shared_ptr<Channel>& channel) {
   std::erase(channels_, channel);
-  const bool last_used = channel->used && std::none_of(channels_.begin(), channels_.end(),
-                                                       [](const std::shared_ptr<Channel>& each) { return each->used; });
-  return last_used ? std::exchange(kept_, channel) : channel;
+  return channel;
 }
 
 void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
@@ -107,13 +108,6 @@ void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
     return each != channel && each->has_room();
   });
   if (channel->retired || spare) freed = remove(channel);
-}
-
-void ChannelPool::mark_used(Channel& channel) {
-  std::shared_ptr<Channel> freed;
-  const std::scoped_lock lock(mutex_);
-  channel.used = true;
-  freed = std::move(kept_);
 }
 
 void ChannelPool::mark_open(Channel& channel) {
@@ -150,7 +144,6 @@ void ChannelPool::clear() {
   std::vector<std::shared_ptr<Channel>> freed;
   const std::scoped_lock lock(mutex_);
   freed.swap(channels_);
-  freed.push_back(std::move(kept_));
 }
 
 std::size_t ChannelPool::channels() const {

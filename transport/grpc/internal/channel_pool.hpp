@@ -12,12 +12,11 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "transport/grpc/internal/completion_thread.hpp"
+
 namespace sharingbus::transport::internal {
 
 /// Channels to one target, each a connection of its own and shared by a limited number of streams. Any thread.
-///
-/// The last object in the process that uses gRPC's callback threads joins them when it goes, so that must not happen on
-/// one of them. Once a channel was used, the pool therefore keeps one that was, until `clear`, wherever it is let go.
 class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   struct Channel;
 
@@ -32,8 +31,8 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
     ~Lease() { release(); }
 
     [[nodiscard]] grpc::GenericStub& stub() const noexcept;
-    /// A call was prepared on the channel.
-    void mark_used();
+    /// Of all the channel's streams.
+    [[nodiscard]] CompletionThread& thread() const noexcept;
     /// The stream is open, and so the channel connected.
     void mark_open();
     /// The server said that it goes away: see `look_for_leaving`.
@@ -47,7 +46,8 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
     std::shared_ptr<Channel> channel_;
   };
 
-  ChannelPool(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials,
+  /// `threads` must outlive the pool's channels.
+  ChannelPool(DialerThreads& threads, std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials,
               grpc::ChannelArguments arguments, std::size_t max_streams);
 
   /// A place on the channel with the most room; on a new one when all are at their limit or failed to connect.
@@ -56,7 +56,7 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   /// its streams go on. Streams of a connection that broke end at once, so it has to be so twice in a row. True when
   /// there is another one, which takes no more streams.
   [[nodiscard]] bool look_for_leaving();
-  /// Lets all channels go. No lease may be left, and not on gRPC's threads.
+  /// Lets all channels go. No lease may be left.
   void clear();
 
   [[nodiscard]] std::size_t channels() const;
@@ -67,11 +67,11 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   struct Channel {
     std::shared_ptr<grpc::Channel> connection;
     std::unique_ptr<grpc::GenericStub> stub;
+    CompletionThread* thread = nullptr;
     std::size_t streams = 0;
     std::size_t limit = 0;
     /// Takes no more streams and goes with its last one.
     bool retired = false;
-    bool used = false;
     /// Streams are open on its connection.
     bool connected = false;
     bool not_ready = false;
@@ -85,18 +85,16 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
   [[nodiscard]] std::shared_ptr<Channel> remove(const std::shared_ptr<Channel>& channel);
   void release(const std::shared_ptr<Channel>& channel);
   void mark_full(Channel& channel);
-  void mark_used(Channel& channel);
   void mark_open(Channel& channel);
   [[nodiscard]] bool leaving(const Channel& channel) const;
 
+  DialerThreads& threads_;
   const std::string target_;
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
   const std::size_t max_streams_;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Channel>> channels_;
-  /// The used channel that was taken out when it was the last one.
-  std::shared_ptr<Channel> kept_;
   std::uint64_t made_ = 0;
 };
 

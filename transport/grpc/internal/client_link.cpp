@@ -3,10 +3,21 @@
 #include <chrono>
 #include <utility>
 
+#include <grpcpp/support/client_callback.h>
+
 #include "transport/grpc/internal/status_mapping.hpp"
 
 namespace sharingbus::transport::internal {
 namespace {
+
+/// A server that refuses a call answers with a status alone, which gRPC gives out as headers and a status; only its
+/// reactors can tell.
+bool is_refusal(grpc::ClientContext& context) {
+  class Asks final : public grpc::internal::ClientReactor {
+    void OnDone(const grpc::Status& /*status*/) override {}
+  };
+  return Asks().InternalTrailersOnly(context.c_call());
+}
 
 /// gRPC's own way for a server to say when to come back. (gRFC A6.)
 Duration pushback(const grpc::ClientContext& context) {
@@ -33,28 +44,65 @@ void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
   // Headers and first message leave together.
   context_->set_initial_metadata_corked(has_first);
   took_fallback_ = shared_->fall_back;
-  lease_.stub().PrepareBidiStreamingCall(context_.get(), took_fallback_ ? shared_->fallback_method : shared_->method,
-                                         {}, this);
-  lease_.mark_used();
-  AddHold();
+  CompletionThread& thread = lease_.thread();
+  set_thread(thread);
+  stream_ = lease_.stub().PrepareCall(context_.get(), took_fallback_ ? shared_->fallback_method : shared_->method,
+                                      &thread.queue());
   const TimerId timer = shared_->timers.schedule_after(publisher().connect_timeout(), [weak = weak_from_this()] {
     if (const auto self = weak.lock()) static_cast<ClientLink&>(*self).expire();
   });
-  Steps steps;
   {
     const std::scoped_lock lock(mutex_);
     timer_ = timer;
-    steps = next_steps();
   }
-  carry_out(steps);
-  StartCall();
-  call_.store(context_->c_call(), std::memory_order_release);
+  started_.store(true, std::memory_order_release);
+  if (has_first) {
+    stream_->StartCall(nullptr);
+  } else {
+    hold_writes();
+    operation_started();
+    stream_->StartCall(&start_);
+  }
+  operation_started();
+  stream_->ReadInitialMetadata(&headers_);
+  if (has_first) release_writes();
   unpin();
+}
+
+void ClientLink::start_completed(bool /*ok*/) {
+  release_writes();
+  operation_ended();
+}
+
+void ClientLink::headers_completed(bool ok) {
+  operation_started();
+  stream_->Finish(&status_, &finish_);
+  if (!ok || is_refusal(*context_)) {
+    end();
+  } else {
+    cancel_timer();
+    lease_.mark_open();
+    on_open(context_->peer(), 0);
+  }
+  operation_ended();
+}
+
+void ClientLink::end_writes() {
+  operation_started();
+  stream_->WritesDone(&end_writes_);
+}
+
+void ClientLink::end_writes_completed(bool /*ok*/) {
+  operation_ended();
+}
+
+void ClientLink::finish_completed(bool /*ok*/) {
+  operation_ended();
 }
 
 void ClientLink::look_for_leaving() {
   // Until the call has started the lease is not there, and it goes with the call.
-  if (call() == nullptr || !try_pin()) return;
+  if (!started_.load(std::memory_order_acquire) || !try_pin()) return;
   const bool leaving = lease_.leaving();
   unpin();
   if (leaving) going_away();
@@ -80,37 +128,26 @@ void ClientLink::cancel_timer() {
   shared_->timers.cancel(timer);
 }
 
-void ClientLink::OnReadInitialMetadataDone(bool ok) {
-  if (!ok) return end();
-  cancel_timer();
-  lease_.mark_open();
-  on_open(context_->peer(), 0);
-}
-
-void ClientLink::OnReadDone(bool ok) {
-  if (!ok) return end();
-  on_message();
-}
-
 void ClientLink::break_off() {
   context_->TryCancel();
   end();
 }
 
 void ClientLink::let_go() {
-  if (has_call_) RemoveHold();
+  if (has_call_) operation_ended();
 }
 
-void ClientLink::OnDone(const grpc::Status& status) {
+void ClientLink::over() {
   const auto self = shared_from_this();
   cancel_timer();
-  Error error = outcome(status);
+  Error error = outcome(status_);
   // Before StreamClosed, so that whoever dials again on seeing it takes the other path.
   if (error.is(errc::unimplemented)) shared_->fall_back = !took_fallback_;
   retry_after_ = pushback(*context_);
   const bool in_order = !error || error.is(errc::stream_closed);
   if (error.is(errc::connect_timeout)) lease_.mark_full();
   // Before StreamClosed, so that whoever dials again on seeing it finds the place free.
+  stream_.reset();
   context_.reset();
   lease_.release();
   on_done(std::move(error), in_order);

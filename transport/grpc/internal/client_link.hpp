@@ -7,7 +7,8 @@
 #include <utility>
 
 #include <grpcpp/client_context.h>
-#include <grpcpp/support/client_callback.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/status.h>
 
 #include "bus/base/timer.hpp"
 #include "transport/grpc/internal/channel_pool.hpp"
@@ -16,9 +17,8 @@
 
 namespace sharingbus::transport::internal {
 
-/// A dialled stream. Its hold, which lets operations start outside reactions, is the first pin: it goes when a read or
-/// the opening failed, or when this side cancels.
-class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+/// A dialled stream. Its first pin goes when a read or the opening failed, or when this side cancels.
+class ClientLink final : public LinkCore {
  public:
   /// What all streams of a dialer share.
   struct Shared {
@@ -52,21 +52,22 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
   /// Tells of a channel that is `leaving`. Any thread.
   void look_for_leaving();
 
-  void OnReadInitialMetadataDone(bool ok) override;
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override { on_written(ok); }
-  void OnDone(const grpc::Status& status) override;
-
  private:
-  void start_read(grpc::ByteBuffer* into) override { StartRead(into); }
-  void start_write(const grpc::ByteBuffer* message, grpc::WriteOptions options) override {
-    StartWrite(message, options);
+  void start_read(grpc::ByteBuffer* into, Completion* tag) override { stream_->Read(into, tag); }
+  void start_write(const grpc::ByteBuffer& message, grpc::WriteOptions options, Completion* tag) override {
+    stream_->Write(message, options, tag);
   }
-  void end_writes() override { StartWritesDone(); }
+  void end_writes() override;
   void break_off() override;
-  [[nodiscard]] grpc_call* call() override { return call_.load(std::memory_order_acquire); }
+  void read_failed() override { end(); }
   void let_go() override;
+  void over() override;
   void close(Error error) override;
+
+  void start_completed(bool ok);
+  void headers_completed(bool ok);
+  void end_writes_completed(bool ok);
+  void finish_completed(bool ok);
 
   void expire();
   void cancel_timer();
@@ -74,6 +75,13 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
 
   const std::shared_ptr<Shared> shared_;
   std::unique_ptr<grpc::ClientContext> context_ = std::make_unique<grpc::ClientContext>();
+  /// In the call's memory, so it goes before the context does.
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+  grpc::Status status_;
+  CompletionOf<ClientLink, &ClientLink::start_completed> start_{*this};
+  CompletionOf<ClientLink, &ClientLink::headers_completed> headers_{*this};
+  CompletionOf<ClientLink, &ClientLink::end_writes_completed> end_writes_{*this};
+  CompletionOf<ClientLink, &ClientLink::finish_completed> finish_{*this};
   ChannelPool::Lease lease_;
   /// Guarded by the mutex.
   TimerId timer_ = 0;
@@ -81,8 +89,8 @@ class ClientLink final : public LinkCore, public grpc::ClientBidiReactor<grpc::B
   bool took_fallback_ = false;
   /// What the server asked for in its last words.
   Duration retry_after_{};
-  /// Set when the call has started.
-  std::atomic<grpc_call*> call_{nullptr};
+  /// The lease is there, until the call is over.
+  std::atomic<bool> started_{false};
 };
 
 }  // namespace sharingbus::transport::internal

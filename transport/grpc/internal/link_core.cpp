@@ -7,8 +7,6 @@
 #include <grpcpp/support/slice.h>
 
 #include "transport/grpc/internal/byte_buffer.hpp"
-#include "transport/grpc/internal/grpc_threads.hpp"
-#include "transport/grpc/internal/write_turns.hpp"
 #include "transport/turn.hpp"
 
 namespace sharingbus::transport::internal {
@@ -29,7 +27,7 @@ SendStatus LinkCore::send(std::string frame) {
     }
     queue_.push(std::move(frame));
     if (writing_ || turn_due_) return SendStatus::queued;
-    if (ready_ && !Turn::elsewhere() && WriteTurns::instance().busy() && call() != nullptr) {
+    if (ready_ && !thread_->is_current() && thread_->writing()) {
       later = turn_due_ = true;
       pin();
     } else {
@@ -37,7 +35,7 @@ SendStatus LinkCore::send(std::string frame) {
     }
   }
   if (later) {
-    WriteTurns::instance().add(shared_from_this(), call());
+    thread_->later(shared_from_this(), &LinkCore::write_turn);
     return SendStatus::queued;
   }
   carry_out(steps);
@@ -131,10 +129,23 @@ void LinkCore::unpin() {
   if (pins_.fetch_sub(1, std::memory_order_acq_rel) == 1) let_go();
 }
 
-void LinkCore::keep_threads_awake() {
-  if (!try_pin()) return;
-  if (grpc_call* started = call()) nudge(started);
-  unpin();
+void LinkCore::operation_ended() {
+  if (in_flight_.fetch_sub(1, std::memory_order_acq_rel) == 1) over();
+}
+
+void LinkCore::hold_writes() {
+  const std::scoped_lock lock(mutex_);
+  writing_ = true;
+}
+
+void LinkCore::release_writes() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
+    writing_ = false;
+    steps = next_steps();
+  }
+  carry_out(steps);
 }
 
 void LinkCore::going_away() {
@@ -190,15 +201,19 @@ LinkCore::Steps LinkCore::next_steps() {
 
 void LinkCore::carry_out(const Steps& steps) {
   if (steps.deliver) {
-    run_on_grpc_thread([self = shared_from_this()] { self->deliver(); });
+    thread_->later(shared_from_this(), &LinkCore::deliver);
   }
   if (!steps.pinned()) return;
   // With more to come gRPC may keep the message in its buffer: one system call then takes many.
   if (steps.write) {
-    WriteTurns::instance().started();
-    start_write(&outbound_, steps.more_writes ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
+    thread_->write_started();
+    operation_started();
+    start_write(outbound_, steps.more_writes ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions(), &write_);
   }
-  if (steps.read) start_read(&inbound_);
+  if (steps.read) {
+    operation_started();
+    start_read(&inbound_, &read_);
+  }
   if (steps.end_writes) end_writes();
   // While pinned, so that StreamClosed cannot overtake it.
   if (steps.writable) publisher_.writable();
@@ -220,6 +235,20 @@ void LinkCore::on_open(std::string peer, std::uint64_t listener) {
     steps = next_steps();
   }
   carry_out(steps);
+}
+
+void LinkCore::read_completed(bool ok) {
+  if (ok) {
+    on_message();
+  } else {
+    read_failed();
+  }
+  operation_ended();
+}
+
+void LinkCore::write_completed(bool ok) {
+  on_written(ok);
+  operation_ended();
 }
 
 void LinkCore::on_message() {
@@ -287,7 +316,7 @@ void LinkCore::deliver() {
 }
 
 void LinkCore::on_written(bool ok) {
-  WriteTurns::instance().done();
+  thread_->write_done();
   Steps steps;
   {
     const std::scoped_lock lock(mutex_);

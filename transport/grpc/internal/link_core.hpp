@@ -11,20 +11,22 @@
 #include <grpcpp/impl/call_op_set.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include "transport/grpc/internal/completion.hpp"
+#include "transport/grpc/internal/completion_thread.hpp"
 #include "transport/grpc/internal/outbound_queue.hpp"
 #include "transport/grpc/internal/read_ahead.hpp"
 #include "transport/stream_publisher.hpp"
 
-struct grpc_call;
-
 namespace sharingbus::transport::internal {
 
 /// What dialled and accepted streams have in common: queue, credit, and when to start which operation. Derived classes
-/// are the reactors.
+/// have the call.
 ///
 /// Threads: the mutex guards the state, and nothing is started, published or freed while it is held. Operations are
-/// started after it was released, by any thread, so each such thread *pins* the call: `let_go`, after which gRPC may
-/// finish the call, runs when the last pin is gone. The first pin is the stream's own and is dropped when it is over.
+/// started after it was released, by any thread, so each such thread *pins* the call: `let_go`, after which nothing is
+/// started any more, runs when the last pin is gone. The first pin is the stream's own and is dropped when it is over.
+/// Operations are *in flight* until the completion queue has given them back; when none is and the call was let go, it
+/// is `over`.
 class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
  public:
   [[nodiscard]] std::uint64_t id() const noexcept final { return publisher_.id(); }
@@ -35,10 +37,6 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void cancel(Error why) final;
   [[nodiscard]] LinkStats stats() const final { return publisher_.stats(); }
 
-  /// What `WriteTurns::add` was told of; pinned until then.
-  void write_turn();
-  /// See grpc_threads.hpp.
-  void keep_threads_awake();
   /// The peer said that it goes away: `StreamGoingAway` is published, once, as soon as the stream is open.
   void going_away();
   /// A stream that was cancelled has not ended in time, see `LinkSet::expect_end`.
@@ -50,25 +48,32 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
 
   LinkCore(StreamOptions options, Reading reading);
 
-  // The reactor's operations. Called unlocked and pinned.
-  virtual void start_read(grpc::ByteBuffer* into) = 0;
-  virtual void start_write(const grpc::ByteBuffer* message, grpc::WriteOptions options) = 0;
-  /// Everything that was queued went out, and nothing follows.
+  // The call's operations, which are counted as in flight already. Called unlocked and pinned.
+  virtual void start_read(grpc::ByteBuffer* into, Completion* tag) = 0;
+  virtual void start_write(const grpc::ByteBuffer& message, grpc::WriteOptions options, Completion* tag) = 0;
+  /// Everything that was queued went out, and nothing follows. Not counted yet.
   virtual void end_writes() = 0;
   /// `reason_` was just set: end the stream at once.
   virtual void break_off() = 0;
-  /// Null until it has started. Called pinned, by any thread.
-  [[nodiscard]] virtual grpc_call* call() = 0;
-
-  /// Once, unlocked: no operation is started any more.
+  /// A read brought nothing: there will be no more.
+  virtual void read_failed() = 0;
+  /// Once, unlocked: no operation is started any more but by this.
   virtual void let_go() = 0;
+  /// Once, unlocked: nothing is in flight any more, and it was `let_go`.
+  virtual void over() = 0;
   /// Once, unlocked, as the last: publish `StreamClosed`.
   virtual void close(Error error) = 0;
 
+  /// The thread of its call's queue. Before the call starts.
+  void set_thread(CompletionThread& thread) noexcept { thread_ = &thread; }
+  void operation_started() noexcept { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void operation_ended();
+  /// Writes that are wanted wait until the call's headers are out.
+  void hold_writes();
+  void release_writes();
+
   // What reactions report. One at a time, except that reads and writes overlap.
   void on_open(std::string peer, std::uint64_t listener);
-  void on_message();
-  void on_written(bool ok);
   /// The peer will send no more, in good order.
   void on_peer_finished();
   /// The call is done. Closes, after what was read ahead if that is `in_order`.
@@ -109,6 +114,11 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   bool peer_finished_first_ = false;
 
  private:
+  void read_completed(bool ok);
+  void write_completed(bool ok);
+  void on_message();
+  void on_written(bool ok);
+  void write_turn();
   void cancel_if(bool only_unopened, Error why);
   void pin() noexcept { pins_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] bool may_start_reading() const;
@@ -121,13 +131,18 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   StreamPublisher publisher_;
   OutboundQueue queue_;
   std::atomic<int> pins_{1};
+  /// The first is ended by `let_go`.
+  std::atomic<int> in_flight_{1};
+  CompletionThread* thread_ = nullptr;
+  CompletionOf<LinkCore, &LinkCore::read_completed> read_{*this};
+  CompletionOf<LinkCore, &LinkCore::write_completed> write_{*this};
   bool over_ = false;
   bool closed_ = false;
   /// `StreamOpened` has been published: reading may start.
   bool ready_ = false;
   bool reading_ = false;
   bool writing_ = false;
-  /// `WriteTurns` has it.
+  /// The thread has it, and so it is pinned.
   bool turn_due_ = false;
   bool writes_ended_ = false;
   bool write_failed_ = false;

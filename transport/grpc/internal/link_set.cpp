@@ -80,16 +80,13 @@ void LinkSet::schedule_tick() {
 }
 
 void LinkSet::tick() {
-  std::shared_ptr<LinkCore> any;
   std::unique_ptr<grpc::Alarm> fired;
   {
     const std::scoped_lock lock(mutex_);
     fired = std::move(tick_);
     if (links_.empty()) return endings_.clear();
-    any = links_.begin()->second;
     schedule_tick();
   }
-  any->keep_threads_awake();
   force_late_ends();
   if (on_tick_) on_tick_();
 }

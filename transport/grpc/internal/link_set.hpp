@@ -20,8 +20,7 @@ namespace sharingbus::transport::internal {
 
 class LinkCore;
 
-/// The links that a dialer or listener owns, until they have published `StreamClosed`. While there are any, keeps
-/// gRPC's threads awake. Any thread.
+/// The links that a dialer or listener owns, until they have published `StreamClosed`. Any thread.
 class LinkSet : public std::enable_shared_from_this<LinkSet> {
  public:
   enum class Admission : std::uint8_t { admitted, full, closed };

@@ -6,22 +6,31 @@
 
 namespace sharingbus::transport::internal {
 
-ServerLink::ServerLink(std::shared_ptr<LinkSet> links, grpc::GenericCallbackServerContext& context,
+ServerLink::ServerLink(std::shared_ptr<LinkSet> links, std::unique_ptr<ServerCall> call, CompletionThread& thread,
                        StreamOptions options, std::uint64_t listener)
     : LinkCore(std::move(options), Reading::with_credit_only),
       links_(std::move(links)),
-      context_(context),
+      call_(std::move(call)),
       listener_(listener),
-      peer_(context.peer()) {}
-
-void ServerLink::OnSendInitialMetadataDone(bool ok) {
-  if (ok) on_open(peer_, listener_);
+      peer_(call_->context.peer()) {
+  set_thread(thread);
 }
 
-void ServerLink::OnReadDone(bool ok) {
-  if (ok) return on_message();
-  if (context_.IsCancelled()) return lose_peer();
-  on_peer_finished();
+void ServerLink::start() {
+  operation_started();
+  call_->done.to = &done_;
+  operation_started();
+  call_->stream.SendInitialMetadata(&headers_);
+}
+
+void ServerLink::headers_completed(bool ok) {
+  if (ok) on_open(peer_, listener_);
+  operation_ended();
+}
+
+void ServerLink::done_completed(bool /*ok*/) {
+  if (call_->context.IsCancelled()) lose_peer();
+  operation_ended();
 }
 
 void ServerLink::lose_peer() {
@@ -37,26 +46,26 @@ void ServerLink::break_off() {
   end();
 }
 
-void ServerLink::force_end() {
-  const std::scoped_lock lock(mutex_);
-  if (!done_) context_.TryCancel();
-}
-
 void ServerLink::let_go() {
   grpc::Status status;
   {
     const std::scoped_lock lock(mutex_);
     if (reason_) status = to_status(*reason_);
   }
-  Finish(std::move(status));
+  operation_started();
+  call_->stream.Finish(status, &finish_);
+  operation_ended();
 }
 
-void ServerLink::OnDone() {
+void ServerLink::finish_completed(bool /*ok*/) {
+  operation_ended();
+}
+
+void ServerLink::over() {
   const auto self = shared_from_this();
   Error error;
   {
     const std::scoped_lock lock(mutex_);
-    done_ = true;
     if (reason_) {
       error = *reason_;
     } else if (peer_finished_first_) {

@@ -1,0 +1,72 @@
+#include "transport/grpc/internal/completion_thread.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <grpc/support/time.h>
+
+#include "transport/grpc/internal/link_core.hpp"
+
+namespace sharingbus::transport::internal {
+
+CompletionThread::CompletionThread(std::unique_ptr<grpc::CompletionQueue> queue)
+    : queue_(std::move(queue)), thread_([this] { run(); }) {}
+
+CompletionThread::~CompletionThread() {
+  // By the thread itself, so that it has seen all that came before.
+  grpc::Alarm alarm(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &end_);
+  thread_.join();
+}
+
+void CompletionThread::run() {
+  t_current = this;
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok))
+    static_cast<Completion*>(tag)->completed(ok);
+}
+
+void CompletionThread::end(bool /*ok*/) {
+  queue_->Shutdown();
+}
+
+void CompletionThread::later(std::shared_ptr<LinkCore> link, void (LinkCore::*what)()) {
+  const std::scoped_lock lock(mutex_);
+  waiting_.push_back({std::move(link), what});
+  if (waiting_.size() == 1) alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &work_);
+}
+
+void CompletionThread::work(bool /*ok*/) {
+  std::vector<Work> all;
+  {
+    const std::scoped_lock lock(mutex_);
+    all.swap(waiting_);
+  }
+  for (const Work& each : all)
+    ((*each.link).*each.what)();
+}
+
+std::size_t CompletionThread::usual_count() {
+  return std::clamp<std::size_t>(std::thread::hardware_concurrency() / 2, 1, 16);
+}
+
+std::shared_ptr<DialerThreads> DialerThreads::get() {
+  // Never destroyed: a dialler may be one of the process's last things.
+  static std::mutex& mutex = *new std::mutex;                                        // NOLINT
+  static std::weak_ptr<DialerThreads>& present = *new std::weak_ptr<DialerThreads>;  // NOLINT
+  const std::scoped_lock lock(mutex);
+  auto threads = present.lock();
+  if (!threads) present = threads = std::make_shared<DialerThreads>();
+  return threads;
+}
+
+DialerThreads::DialerThreads() {
+  for (std::size_t i = 0; i < CompletionThread::usual_count(); ++i)
+    threads_.push_back(std::make_unique<CompletionThread>(std::make_unique<grpc::CompletionQueue>()));
+}
+
+CompletionThread& DialerThreads::next() noexcept {
+  return *threads_[turn_.fetch_add(1, std::memory_order_relaxed) % threads_.size()];
+}
+
+}  // namespace sharingbus::transport::internal
