@@ -21,9 +21,9 @@ using TaskTypeSchema = transport::messages::TaskTypeSchema;
 /// What a user implements: a service that answers requests. Override one of the `execute` forms, the shortest that has
 /// what you need; each longer one calls the next shorter one by default, and the runner calls the longest.
 ///
-/// Handlers are coroutines and may run many at once, on the executor that the runner was given, up to the
-/// registration's concurrency limit. Whatever they throw becomes a failed reply. At the end of a drain, and when the
-/// stream goes, they are cancelled by Asio's cancellation (`asio::this_coro::cancellation_state`).
+/// Handlers are coroutines and may run many at once, on the executor that the runner was given (but see `may_block`),
+/// up to the registration's concurrency limit. Whatever they throw becomes a failed reply. At the end of a drain, and
+/// when the stream goes, they are cancelled by Asio's cancellation (`asio::this_coro::cancellation_state`).
 class Connector {
  public:
   virtual ~Connector() = default;
@@ -44,10 +44,9 @@ class Connector {
                                                                   std::optional<std::string> capability,
                                                                   Context context);
 
-  /// Whether a handler may hold up its thread before it first waits (`co_await`) for something, be it by blocking or by
-  /// long work. One that never does is begun by the thread that has read its request, which saves the hand-over to the
-  /// executor; that may be a thread of the transport's library. What comes after its first wait is done on the
-  /// executor.
+  /// Whether handlers may hold up their thread, by blocking or by long work. When not, the thread that has read a
+  /// request begins its handler, which saves the hand-over to the executor; that may be a thread of the transport's.
+  /// After its first wait (`co_await`) a handler goes on on the executor. Asked once.
   [[nodiscard]] virtual bool may_block() const { return true; }
 
   // What it says of itself when it registers.

@@ -20,7 +20,8 @@ namespace sharingbus::transport {
 ///
 /// Outstanding work is not tracked: a posted function and a pending operation of a socket are work by themselves.
 ///
-/// One that takes part `in_turns` leaves what is posted within a `Turn` to its end.
+/// One that takes part `in_turns` leaves what is posted within a `Turn` to its end, and so, on a thread that is none of
+/// the executor's, what might be done at once.
 class ErasedExecutor {
  public:
   /// Of no other type, since for a copy it would be looked at whether this is an executor, and so in a circle.

@@ -10,8 +10,9 @@ namespace sharingbus::transport {
 
 /// A thread's turn in a transport: it has read something and publishes it. What that gives others to do, on a strand
 /// `in_turns` that was idle, this thread does itself at the end of the turn, where it holds nothing and has set the
-/// transport going again. So a message costs no other thread's wake-up. Bounded: one strand, and of that what is ready
-/// then; all else goes to the executor.
+/// transport going again. So a message costs no other thread's wake-up. Bounded: on a thread of the executor one
+/// strand, and of that what is ready then; on another up to `kMost` pieces of work, those that come of others included.
+/// All else goes to the executor.
 ///
 /// Alive for as long as the turn; used by its thread alone.
 class Turn {
@@ -22,6 +23,8 @@ class Turn {
     /// Another, the library's own: what is the user's and may block has to go to the executor (`elsewhere`).
     library,
   };
+  static constexpr std::size_t kMost = 8;
+
   explicit Turn(On on) noexcept : on_(on), outer_(std::exchange(t_here, this)) {}
   ~Turn() {
     if (count_ != 0) work();
@@ -39,8 +42,8 @@ class Turn {
   /// Whether this thread does a strand's work at the end of a turn in a library, and is none of the executor's.
   [[nodiscard]] static bool elsewhere() noexcept { return t_elsewhere; }
 
-  /// While it lives, the next that is given to an executor that may do it in the caller, by an `ErasedExecutor`, is
-  /// done by this thread, whether or not it is one of the executor's.
+  /// While it lives, the first piece of work that an `ErasedExecutor` may do in the caller is done by this thread,
+  /// whether or not that is one of the executor's.
   class Beginning {
    public:
     explicit Beginning(bool here) noexcept : before_(std::exchange(t_begins, here)) {}
@@ -60,13 +63,13 @@ class Turn {
 
   void work() {
     const bool before = std::exchange(t_elsewhere, on_ == On::library);
+    // There what comes of it is left to the executor's other threads, for it may be the user's and block.
     if (on_ == On::executor) t_here = outer_;
     for (std::size_t i = 0; i < count_; ++i)
       std::exchange(kept_[i], nullptr)();
     t_elsewhere = before;
   }
 
-  static constexpr std::size_t kMost = 8;
   const On on_;
   const std::size_t most_ = on_ == On::library ? kMost : 1;
   Turn* const outer_;

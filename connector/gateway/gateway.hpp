@@ -25,6 +25,7 @@
 #include "bus/sharing_bus.hpp"
 #include "connector/gateway/gateway_events.hpp"
 #include "connector/gateway/gateway_options.hpp"
+#include "connector/gateway/inline_executor.hpp"
 #include "connector/payload.hpp"
 #include "transport/endpoint.hpp"
 #include "transport/listener.hpp"
@@ -61,17 +62,6 @@ struct ExecuteReply {
 };
 
 using ExecuteCallback = std::function<void(Error, ExecuteReply)>;
-
-/// An executor that does everything in the caller. With a completion of `Gateway::async_execute` that is bound to it
-/// (`asio::bind_executor`), whoever brings the answer goes on with the completion, which saves the hand-over to another
-/// thread; that may be a thread of the transport's library. So the completion must not block, and is not on a strand.
-struct InlineExecutor {
-  template <class Function>
-  void execute(Function&& function) const {
-    std::forward<Function>(function)();
-  }
-  friend bool operator==(const InlineExecutor&, const InlineExecutor&) noexcept = default;
-};
 
 /// A registered connector.
 struct SessionInfo {
@@ -117,33 +107,24 @@ class Gateway {
 
   /// Runs a request on the connector at `address` (`tenant.type.instance`).
   ///
-  /// Completion: `void(Error, ExecuteReply)`, posted to the token's executor, or the gateway's where it has none. An
-  /// answer, also one with `success = false`, comes without an Error. Errors: `not_found` (no such connector),
-  /// `capacity_exceeded` (too many pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed`
-  /// (the gateway is closing); when the stream goes, its own code and text, at that moment.
-  /// Cancellation: none; the timeout bounds it.
-  /// When the session is idle, the request is written and published within this call: as with `SharingBus::publish`,
-  /// hold no lock that an inline subscriber takes. Give the call a name before `co_await`: GCC 12 copies a braced
-  /// temporary in such an expression bit by bit.
+  /// Completion: `void(Error, ExecuteReply)`, posted to the token's executor, or the gateway's where it has none; with
+  /// `InlineExecutor` it is called where the answer arrives, but never from within this call. An answer, also one with
+  /// `success = false`, comes without an Error. Errors: `not_found` (no such connector), `capacity_exceeded` (too many
+  /// pending), `message_too_large`, `timed_out`, `invalid_argument` (timeout), `closed` (the gateway is closing); when
+  /// the stream goes, its own code and text, at that moment. Cancellation: none; the timeout bounds it. When the
+  /// session is idle, the request is written and published within this call: as with `SharingBus::publish`, hold no
+  /// lock that an inline subscriber takes. Give the call a name before `co_await`: GCC 12 copies a braced temporary in
+  /// such an expression bit by bit.
   template <class CompletionToken>
   auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
         [](auto handler, Gateway* self, std::string to, ExecuteCall what) {
           using Completion = std::decay_t<decltype(handler)>;
-          if constexpr (std::same_as<boost::asio::associated_executor_t<Completion, boost::asio::any_io_executor>,
-                                     InlineExecutor>) {
-            return self->execute_inline(std::move(to), std::move(what), std::move(handler));
+          using Executor = boost::asio::associated_executor_t<Completion, boost::asio::any_io_executor>;
+          if constexpr (std::same_as<Executor, InlineExecutor>) {
+            self->execute_inline(std::move(to), std::move(what), std::move(handler));
           } else {
-            auto executor = boost::asio::prefer(boost::asio::get_associated_executor(handler, self->get_executor()),
-                                                boost::asio::execution::outstanding_work.tracked);
-            // Shared because std::function wants to be copyable; called once.
-            auto shared = std::make_shared<Completion>(std::move(handler));
-            self->execute_anywhere(std::move(to), std::move(what), [shared, executor](Error error, ExecuteReply reply) {
-              boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-                Completion call_once = std::move(*shared);
-                std::move(call_once)(std::move(error), std::move(reply));
-              });
-            });
+            self->execute_posted(std::move(to), std::move(what), std::move(handler));
           }
         },
         token, this, std::move(address), std::move(call));
@@ -170,23 +151,38 @@ class Gateway {
  private:
   /// As `execute`, but the callback may be called by any thread and from within this call, so it has to post.
   void execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback);
+  // Completions are shared because std::function wants to be copyable; each is called once.
+  template <class Completion>
+  void execute_posted(std::string address, ExecuteCall call, Completion completion) {
+    auto executor = boost::asio::prefer(boost::asio::get_associated_executor(completion, get_executor()),
+                                        boost::asio::execution::outstanding_work.tracked);
+    auto shared = std::make_shared<Completion>(std::move(completion));
+    execute_anywhere(std::move(address), std::move(call), [shared, executor](Error error, ExecuteReply reply) {
+      boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+        Completion call_once = std::move(*shared);
+        std::move(call_once)(std::move(error), std::move(reply));
+      });
+    });
+  }
   template <class Completion>
   void execute_inline(std::string address, ExecuteCall call, Completion completion) {
     struct Shared {
+      explicit Shared(Completion call) : completion(std::move(call)) {}
       Completion completion;
-      std::atomic<bool> initiating{true};
+      /// The call that began it is still on somebody's stack.
+      std::atomic<bool> beginning{true};
     };
     auto shared = std::make_shared<Shared>(std::move(completion));
-    execute_anywhere(
-        std::move(address), std::move(call), [shared, executor = get_executor()](Error error, ExecuteReply reply) {
-          if (!shared->initiating.load(std::memory_order_relaxed)) {
-            return shared->completion(std::move(error), std::move(reply));
-          }
-          boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-            shared->completion(std::move(error), std::move(reply));
-          });
-        });
-    shared->initiating.store(false, std::memory_order_relaxed);
+    execute_anywhere(std::move(address), std::move(call),
+                     [shared, executor = get_executor()](Error error, ExecuteReply reply) {
+                       auto complete = [shared, error = std::move(error), reply = std::move(reply)]() mutable {
+                         Completion call_once = std::move(shared->completion);
+                         std::move(call_once)(std::move(error), std::move(reply));
+                       };
+                       if (!shared->beginning.load(std::memory_order_relaxed)) return complete();
+                       boost::asio::post(executor, std::move(complete));
+                     });
+    shared->beginning.store(false, std::memory_order_relaxed);
   }
 
   SharingBus& bus_;

@@ -22,11 +22,10 @@ namespace {
 namespace asio = boost::asio;
 namespace messages = transport::messages;
 
-/// Owns what the handler needs for as long as it runs. One that may block is not begun on `owner`, which it would hold
-/// up.
-asio::awaitable<Result<Payload>> call_connector(std::thread::id owner, std::shared_ptr<Connector> connector,
+/// Owns what the handler needs for as long as it runs. Not begun on `not_on`, which it might hold up by blocking.
+asio::awaitable<Result<Payload>> call_connector(std::thread::id not_on, std::shared_ptr<Connector> connector,
                                                 messages::ExecuteRequest request) {
-  if (connector->may_block() && std::this_thread::get_id() == owner) co_await asio::post(asio::use_awaitable);
+  if (std::this_thread::get_id() == not_on) co_await asio::post(asio::use_awaitable);
   Payload payload{request.payload_encoding, std::move(request.payload)};
   std::optional<std::string> capability;
   if (!request.capability_id.empty()) capability = std::move(request.capability_id);
@@ -85,8 +84,9 @@ struct ExecutePool::Running {
 
 ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executor& handlers,
                          std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks)
-    : owner_(std::move(owner)),
-      handlers_(handlers, !connector->may_block()),
+    : may_block_(connector->may_block()),
+      owner_(std::move(owner)),
+      handlers_(handlers, !may_block_),
       connector_(std::move(connector)),
       limits_(limits),
       clock_(clock),
@@ -142,8 +142,9 @@ void ExecutePool::run(Waiting next, TimePoint now) {
       self->complete(running, exception, std::move(result));
     });
   };
-  const transport::Turn::Beginning beginning(!connector_->may_block());
-  asio::co_spawn(running->strand, call_connector(std::this_thread::get_id(), connector_, std::move(next.request)),
+  const transport::Turn::Beginning beginning(!may_block_);
+  const auto not_on = may_block_ ? std::this_thread::get_id() : std::thread::id();
+  asio::co_spawn(running->strand, call_connector(not_on, connector_, std::move(next.request)),
                  asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
 }
 

@@ -26,8 +26,8 @@ namespace sharingbus::connector {
 /// failed and its handler cancelled; what the handler gives afterwards is dropped.
 ///
 /// A registration has one pool, whose requests belong to the stream that they came on. Handlers run on `handlers`, each
-/// on a strand of its own; everything else, the hooks included, happens on `owner`, a strand or a single-threaded
-/// executor, from which all functions must be called.
+/// on a strand of its own, and are begun on `owner` when the connector may not block; everything else, the hooks
+/// included, happens on `owner`, a strand or a single-threaded executor, from which all functions must be called.
 class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
  public:
   /// Names a stream; the link's id.
@@ -98,7 +98,9 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
   void answer_waiting(Which which, const Error& error);
   void run_next();
 
+  const bool may_block_;
   const boost::asio::any_io_executor owner_;
+  /// In turns, so that a handler that has been begun in one is also completed there.
   const transport::ErasedExecutor handlers_;
   const std::shared_ptr<Connector> connector_;
   const Limits limits_;
