@@ -1,9 +1,12 @@
 // What a message gives others to do is done by the thread that brought it, at the end of its turn, and only there.
 #include "transport/turn.hpp"
 
+#include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <gtest/gtest.h>
@@ -122,6 +125,60 @@ TEST_F(TurnTest, OnlyWorkInALibrarysTurn_IsElsewhere) {
   };
   EXPECT_TRUE(elsewhere_on(Turn::On::library));
   EXPECT_FALSE(elsewhere_on(Turn::On::executor));
+}
+
+TEST_F(TurnTest, OnALibrarysThread_OthersAndWhatComesOfItRunToo) {
+  const Strand first = strand_in_turns();
+  const Strand second = strand_in_turns();
+  {
+    const Turn turn(Turn::On::library);
+    boost::asio::post(first, [&] {
+      done_.emplace_back("first");
+      post(first, "of the first");
+      boost::asio::dispatch(second, [&] { done_.emplace_back("dispatched"); });
+    });
+    post(second, "second");
+  }
+  EXPECT_EQ(done_, Done({"first", "second", "dispatched", "of the first"}));
+  EXPECT_EQ(context_.poll(), 0U);
+}
+
+TEST_F(TurnTest, OnALibrarysThread_BeyondTheBoundGoesToTheExecutor) {
+  const Strand strand = strand_in_turns();
+  std::size_t rounds = 0;
+  std::function<void()> again = [&] {
+    if (++rounds < 100) boost::asio::post(strand, again);
+  };
+  {
+    const Turn turn(Turn::On::library);
+    boost::asio::post(strand, again);
+  }
+  EXPECT_EQ(rounds, Turn::kMost);
+  context_.poll();
+  EXPECT_EQ(rounds, 100U);
+}
+
+TEST_F(TurnTest, Beginning_TheFirstThatMayRunHereDoes) {
+  const Strand strand{executor()};
+  const Strand other{executor()};
+  {
+    const Turn::Beginning beginning(true);
+    boost::asio::dispatch(strand, [this] { done_.emplace_back("first"); });
+    boost::asio::dispatch(other, [this] { done_.emplace_back("second"); });
+  }
+  EXPECT_EQ(done_, Done({"first"}));
+  boost::asio::dispatch(strand, [this] { done_.emplace_back("third"); });
+  EXPECT_EQ(done_, Done({"first"}));
+  context_.poll();
+  EXPECT_EQ(done_, Done({"first", "second", "third"}));
+}
+
+TEST_F(TurnTest, Beginning_LeavesWhatIsPosted) {
+  const Turn::Beginning beginning(true);
+  post(Strand(executor()), "posted");
+  EXPECT_EQ(done_, Done());
+  context_.poll();
+  EXPECT_EQ(done_, Done({"posted"}));
 }
 
 TEST_F(TurnTest, TurnWithinATurn_HasItsOwnEnd) {

@@ -1,4 +1,5 @@
 // Requests from the gateway's user to a connector.
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
@@ -94,6 +95,36 @@ TEST_F(GatewayExecuteTest, AsyncExecute_CoroutineAndFuture) {
   auto future = gateway->async_execute("acme.echo.two", {}, boost::asio::use_future);
   run();
   EXPECT_TRUE(std::get<0>(future.get()).is(errc::not_found));
+}
+
+TEST_F(GatewayExecuteTest, AsyncExecute_InlineExecutor_CompletesWhereTheAnswerArrives) {
+  start();
+  const auto connector = connect("one");
+  const auto ask = [&](const std::string& address, Outcome& outcome) {
+    gateway->async_execute(
+        address, call("1"),
+        boost::asio::bind_executor(connector::InlineExecutor(), [&](const Error& error, connector::ExecuteReply reply) {
+          outcome.error = error;
+          outcome.reply = std::move(reply);
+          outcome.done = true;
+        }));
+  };
+  Outcome answered;
+  ask("acme.echo.one", answered);
+  run();
+  const auto request = connector->next<messages::ExecuteRequest>();
+  ASSERT_TRUE(request);
+  EXPECT_FALSE(answered.done);
+  connector->answer(*request, "[1]");
+  run();
+  EXPECT_TRUE(answered.done);
+  EXPECT_EQ(answered.reply.payload.bytes, "[1]");
+
+  Outcome refused;
+  ask("acme.echo.nobody", refused);
+  EXPECT_FALSE(refused.done) << "never from within the call";
+  run();
+  EXPECT_TRUE(refused.error.is(errc::not_found));
 }
 
 TEST_F(GatewayExecuteTest, UnknownAddress_NotFoundSaysWhich) {

@@ -130,6 +130,27 @@ TEST_F(ExecutePoolTest, Handler_DoesNotBeginOnTheOwner) {
   EXPECT_EQ(answers.size(), 1u);
 }
 
+TEST_F(ExecutePoolTest, Handler_OfAConnectorThatNeverBlocks_BeginsAtOnce) {
+  struct Quick final : Connector {
+    explicit Quick(bool& begun_flag) : begun(begun_flag) {}
+    [[nodiscard]] std::string connector_type() const override { return "t"; }
+    [[nodiscard]] bool may_block() const override { return false; }
+    asio::awaitable<Result<Payload>> execute_payload(Payload payload, std::optional<std::string>, Context) override {
+      begun = true;
+      co_return payload;
+    }
+    bool& begun;
+  };
+  bool begun = false;
+  make(std::make_shared<Quick>(begun));
+  // By a thread that is none of the executor's, as a transport's may be.
+  sut->submit(make_request("r"), kStream);
+  EXPECT_TRUE(begun);
+  EXPECT_EQ(answers.size(), 0u) << "never from within submit";
+  settle();
+  EXPECT_EQ(answers.size(), 1u);
+}
+
 TEST_F(ExecutePoolTest, BeyondTheLimit_WaitsInOrder) {
   auto held = std::make_shared<HeldConnector>();
   make(held, {.running = 2, .waiting = 10});
