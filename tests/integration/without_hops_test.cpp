@@ -73,7 +73,7 @@ struct Asker {
 };
 
 TEST(WithoutHops, OverGrpc_TransportsThreadsDoTheWork) {
-  const Watchdog watchdog(60s);
+  const Watchdog watchdog("WithoutHops", 120s);
   LiveWorld world(over_grpc());
   Places handlers(world.io);
   Places completions(world.io);

@@ -56,13 +56,14 @@ struct GrpcDialerOptions {
 /// stream with OK, else with what the server's status maps to (README.md), its text kept. A scheme other than `grpc`
 /// and `grpcs` ends every stream with `invalid_endpoint`, unusable TLS files with `invalid_argument`.
 ///
-/// Any thread. What arrives is decoded and published on gRPC's threads.
+/// Any thread. What arrives is decoded and published on threads that all dialers of the process share: half as many as
+/// there are processors, 16 at most.
 class GrpcDialer final : public Dialer {
  public:
   /// Connects to nothing yet. `timers` must outlive the dialer. Throws `std::invalid_argument` when
   /// `options.validate()` fails.
   GrpcDialer(Endpoint endpoint, GrpcDialerOptions options, TimerService& timers);
-  /// Closes and waits for it: not on gRPC's threads, and so not inside callbacks of inline subscriptions.
+  /// Closes and waits for it: not on those threads, and so not inside callbacks of inline subscriptions.
   ~GrpcDialer() override;
   GrpcDialer(const GrpcDialer&) = delete;
   GrpcDialer& operator=(const GrpcDialer&) = delete;

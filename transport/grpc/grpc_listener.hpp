@@ -58,12 +58,13 @@ struct GrpcListenerOptions {
 /// that, by a reset or with its connection, is `stream_failed`, credit or not. Connections that are closed because they
 /// are too many, or never had a stream in time, are `ConnectionRefused` events.
 ///
-/// Any thread. What arrives is decoded and published on gRPC's threads.
+/// Any thread. What arrives is decoded and published on threads of the listener's own: half as many as there are
+/// processors, 16 at most.
 class GrpcListener final : public Listener {
  public:
   /// Binds nothing yet. Throws `std::invalid_argument` when `options.validate()` fails.
   GrpcListener(Endpoint endpoint, GrpcListenerOptions options);
-  /// Closes and waits for it: not on gRPC's threads, and so neither inside callbacks of inline subscriptions nor inside
+  /// Closes and waits for it: not on those threads, and so neither inside callbacks of inline subscriptions nor inside
   /// the `done` of `close`.
   ~GrpcListener() override;
   GrpcListener(const GrpcListener&) = delete;

@@ -8,8 +8,8 @@
 
 namespace sharingbus::transport::internal {
 
-/// Closes something on a thread of its own, which lives until every `done` was called: the end of gRPC's channels and
-/// servers waits for its callback threads, so it must not come on one of them. Any thread, but for the destructor.
+/// Closes something on a thread of its own, which lives until every `done` was called: the end of a server waits for what
+/// its completion threads have to do, so it must not come on one of them. Any thread, but for the destructor.
 class Closer {
  public:
   Closer() = default;
