@@ -13,6 +13,7 @@ using connector::Payload;
 class EchoConnector final : public connector::Connector {
  public:
   std::string connector_type() const override { return "echo"; }
+  bool may_block() const override { return false; }
   asio::awaitable<Result<json::value>> execute(json::value payload, std::optional<std::string>) override {
     co_return payload;
   }
@@ -22,6 +23,7 @@ class ClockConnector final : public connector::Connector {
  public:
   explicit ClockConnector(const Clock& clock) : clock_(clock) {}
   std::string connector_type() const override { return "clock"; }
+  bool may_block() const override { return false; }
   asio::awaitable<Result<json::value>> execute(json::value, std::optional<std::string>) override {
     co_return json::object{{"unix_ms", clock_.unix_ms()}};
   }
