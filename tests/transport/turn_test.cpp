@@ -130,16 +130,17 @@ TEST_F(TurnTest, OnlyWorkInALibrarysTurn_IsElsewhere) {
 TEST_F(TurnTest, OnALibrarysThread_OthersAndWhatComesOfItRunToo) {
   const Strand first = strand_in_turns();
   const Strand second = strand_in_turns();
+  const Strand third = strand_in_turns();
   {
     const Turn turn(Turn::On::library);
     boost::asio::post(first, [&] {
       done_.emplace_back("first");
       post(first, "of the first");
-      boost::asio::dispatch(second, [&] { done_.emplace_back("dispatched"); });
+      boost::asio::dispatch(third, [&] { done_.emplace_back("third"); });
     });
     post(second, "second");
   }
-  EXPECT_EQ(done_, Done({"first", "second", "dispatched", "of the first"}));
+  EXPECT_EQ(done_, Done({"first", "second", "third", "of the first"}));
   EXPECT_EQ(context_.poll(), 0U);
 }
 
