@@ -219,10 +219,10 @@ void ServerSession::handshake(const HandshakeRequest& request) {
   Configure configuration;
   configuration.config_json = request.config_json;
   configuration.is_initial = true;
-  const auto call = [configuration = std::move(configuration)](AgentHandler& handler, const ProxyInfo& proxy) {
+  auto call = [configuration = std::move(configuration)](AgentHandler& handler, const ProxyInfo& proxy) {
     return handler.configure(configuration, proxy);
   };
-  enqueue(call, [response = std::move(response)](ServerSession& self, const Result<>& result) mutable {
+  enqueue(std::move(call), [response = std::move(response)](ServerSession& self, const Result<>& result) mutable {
     if (self.state_ != State::configuring) return;
     self.state_ = State::greeting;
     if (!result) {
