@@ -18,6 +18,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
 OURS = os.path.join(ROOT, "build/bench/bench/agents_bench")
 CRATE = os.path.join(ROOT, "build/bench/peers/zentinel-peer/release/zentinel-peer")
 DEADLINE = 60
+IN_A_ROW = "ours x64"
 
 
 def free_port():
@@ -73,10 +74,12 @@ def report_of(command):
 
 
 def ask(pool, who, transport, options, folder):
+    pool, _, in_a_row = pool.partition(" x")
     flags = ["--requests", str(options.requests), "--warm-up", str(options.requests // 10)]
     flags += ["--concurrency", str(options.concurrency), "--connections", str(options.connections)]
     with agent(who, transport, folder) as where:
         if pool == "ours":
+            flags += ["--calls-in-a-row", in_a_row or "1"]
             report = report_of([OURS, "pool", where["ours"], *flags, *wait_strategy(transport)])
         else:
             report = report_of([CRATE, "bench", where["crate"], *flags])
@@ -116,7 +119,7 @@ def main():
     parser.add_argument("--concurrency", type=int, default=64, help="requests at once; default 64")
     parser.add_argument("--connections", type=int, default=4, help="to the agent; default 4")
     parser.add_argument("--transport", choices=["unix", "grpc", "idle"], help="that one alone")
-    parser.add_argument("--pair", help="POOL/AGENT alone, each ours or crate")
+    parser.add_argument("--pair", help="POOL/AGENT alone, each ours, `ours xN` with N calls in a row, or crate")
     options = parser.parse_args()
     has_crate = os.access(CRATE, os.X_OK)
     if not has_crate:
@@ -128,6 +131,9 @@ def main():
     for transport in ("unix", "grpc"):
         if options.transport in (None, transport):
             rows += [(transport, *pair) for pair in pairs if has_crate or pair == ("ours", "ours")]
+    if ("unix", "ours", "crate") in rows and not options.pair:
+        # So many calls in a row to one connection suit an agent that reads and answers one by one.
+        rows.insert(rows.index(("unix", "ours", "crate")) + 1, ("unix", IN_A_ROW, "crate"))
     bares = [("grpc", "bare", hint) for hint in (False, True)] if options.transport in (None, "grpc") and not options.pair else []
     samples = {row: [] for row in rows + bares}
     folder = tempfile.mkdtemp(prefix="sb")
@@ -151,7 +157,7 @@ def print_table(samples, options):
 
     print(f"{options.connections} connections, {options.concurrency} requests at once, {options.requests} requests a "
           f"sample, {options.rounds} rounds; medians")  # fmt: skip
-    print(f"{'transport':9} {'pool':6} {'agent':14} {'per second':>10} {'to crate':>8} {'to bare':>8} {'p50 us':>8} "
+    print(f"{'transport':9} {'pool':8} {'agent':14} {'per second':>10} {'to crate':>8} {'to bare':>8} {'p50 us':>8} "
           f"{'p99 us':>8} {'p99 to crate':>12}")  # fmt: skip
     for row in samples:
         crates = (row[0], "crate", "crate")
@@ -161,7 +167,7 @@ def print_table(samples, options):
         to_bare = median(row, "rps") / max(median(other, "rps") for other in bares) if bares else None
         ratio = lambda value: "-" if value is None else f"{value:.2f}"  # noqa: E731
         agent_name = row[2] if row[1] != "bare" else ("echo, hint" if row[2] else "echo")
-        print(f"{row[0]:9} {row[1]:6} {agent_name:14} {median(row, 'rps'):10.0f} {ratio(to_crate):>8} "
+        print(f"{row[0]:9} {row[1]:8} {agent_name:14} {median(row, 'rps'):10.0f} {ratio(to_crate):>8} "
               f"{ratio(to_bare):>8} {median(row, 'p50_us'):8.0f} {median(row, 'p99_us'):8.0f} "
               f"{ratio(p99_to_crate):>12}")  # fmt: skip
 

@@ -12,8 +12,10 @@
 #include "cli/demo_agent.hpp"
 #include "cli/event_log.hpp"
 #include "cli/flags.hpp"
+#include "cli/metrics_file.hpp"
 #include "cli/runtime.hpp"
 #include "cli/sockets.hpp"
+#include "connector/agent/agent_metrics.hpp"
 #include "connector/agent/agent_server.hpp"
 #include "transport/codec/agent_codec.hpp"
 #include "transport/codec/agent_control.hpp"
@@ -65,6 +67,7 @@ class AgentCommand final : public Command {
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     add_wait_strategy(app_, wait_strategy_);
+    metrics_flags_.add(app_);
     app_.add_option("--log-level", log_level_, "Least level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
         ->capture_default_str();
@@ -124,6 +127,10 @@ class AgentCommand final : public Command {
       log(line.level, line.text());
       if (json_) print_line(line.json());
     });
+    const connector::AgentServerMetricsObserver observer(runtime.bus());
+    auto metrics = value_or_usage(MetricsFile::open(metrics_flags_, runtime.executor(), runtime.timers(), log,
+                                                    [&] { return observer.to_prometheus(); }),
+                                  "--metrics");
     options_.log = nullptr;  // the event log says the same
     AgentServer server(runtime.executor(), runtime.bus(), runtime.timers(), std::make_shared<DemoAgent>(), options_);
     Bound bound;
@@ -152,6 +159,7 @@ class AgentCommand final : public Command {
       }
     }
     runtime.wait();
+    metrics.finish();
     log(LogLevel::info, "stopped");
     return kDone;
   }
@@ -221,6 +229,7 @@ class AgentCommand final : public Command {
   Duration report_interval_ = std::chrono::seconds(10);
   Duration drain_ = std::chrono::seconds(5);
   std::optional<WaitStrategy> wait_strategy_;
+  MetricsFlags metrics_flags_;
   std::string log_level_ = "info";
   std::string config_;
 };

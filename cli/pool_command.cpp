@@ -13,9 +13,11 @@
 #include "cli/command.hpp"
 #include "cli/event_log.hpp"
 #include "cli/flags.hpp"
+#include "cli/metrics_file.hpp"
 #include "cli/pool_load.hpp"
 #include "cli/runtime.hpp"
 #include "cli/sockets.hpp"
+#include "connector/agent/agent_metrics.hpp"
 #include "connector/agent/agent_pool.hpp"
 #include "connector/agent/agent_pool_events.hpp"
 #include "connector/agent/reverse_listener.hpp"
@@ -115,6 +117,9 @@ class PoolCommand final : public Command {
                                  {"peak-ewma", BalanceStrategy::peak_ewma},
                                  {"power-of-two-choices", BalanceStrategy::power_of_two_choices}},
                                 "How a connection is chosen");
+    app_.add_option("--calls-in-a-row", options_.calls_in_a_row, "Requests that each choice stands for")
+        ->check(CLI::Range(1, 1'000'000))
+        ->capture_default_str();
     add_choice<bool>(app_, "--encoding", msgpack_, {{"json", false}, {"msgpack", true}},
                      "On Unix sockets: what the agent is asked to speak");
     add_duration(app_, "--connect-timeout", options_.connect_timeout, "From dialling to the end of the handshake",
@@ -122,6 +127,7 @@ class PoolCommand final : public Command {
     add_duration(app_, "--request-timeout", options_.request_timeout, "From a request to its answer", Zero::refused);
     add_duration(app_, "--wait", wait_, "With --reverse: how long for the agent to connect", Zero::refused);
     add_wait_strategy(app_, wait_strategy_);
+    metrics_flags_.add(app_);
     app_.add_flag("--json", json_, "One JSON document on stdout instead of a table");
     app_.add_option("--log-level", log_level_, "Least level that is logged")
         ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
@@ -165,7 +171,12 @@ class PoolCommand final : public Command {
       if (item.event() == nullptr) return;
       if (const auto line = describe(**item.event())) log(line->level, line->text());
     });
+    const connector::PoolMetricsObserver observer(runtime.bus());
     AgentPool pool(runtime.executor(), runtime.bus(), runtime.timers(), make_dialers(runtime, tls_), options_);
+    auto metrics =
+        value_or_usage(MetricsFile::open(metrics_flags_, runtime.executor(), runtime.timers(), log,
+                                         [&] { return observer.to_prometheus() + pool.export_prometheus(); }),
+                       "--metrics");
     PoolLoad load(pool, runtime.timers(), agent_id(), requests_, concurrency_);
     std::optional<connector::ReverseListener> listener;
     bool interrupted = false;
@@ -200,6 +211,7 @@ class PoolCommand final : public Command {
       pool.async_add_agent(agent_id(), agent_, ready);
     }
     runtime.wait();
+    metrics.finish();
     arrival = {};
     runtime.timers().cancel(late);
     if (failed) {
@@ -295,6 +307,7 @@ class PoolCommand final : public Command {
   Duration wait_ = std::chrono::seconds(30);
   bool json_ = false;
   std::optional<WaitStrategy> wait_strategy_;
+  MetricsFlags metrics_flags_;
   std::string log_level_ = "warn";
   std::string config_;
 };

@@ -21,6 +21,7 @@ struct Load {
   /// Whether its one thread looks for work before it sleeps.
   bool phased = false;
   bool msgpack = false;
+  std::size_t calls_in_a_row = 1;
 };
 
 /// Serves until SIGTERM, by the rules of `sharingbus agent`. Prints `listening ADDRESS`.

@@ -143,6 +143,7 @@ int run_pool(const Load& load) {
   connector::AgentPoolOptions options;
   options.connections_per_agent = load.connections;
   options.max_concurrent_per_connection = 1000;
+  options.calls_in_a_row = load.calls_in_a_row;
   if (load.msgpack) options.encodings = {"msgpack", "json"};
   connector::AgentPool pool(house.executor(), house.bus(), house.timers(), make_dialers(house), options);
   boost::asio::any_io_executor executor = house.executor();

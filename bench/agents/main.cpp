@@ -2,7 +2,7 @@
 //
 //   agents_bench agent ENDPOINT [--threads N] [--phased 0|1]
 //   agents_bench pool ENDPOINT [--requests N] [--warm-up N] [--concurrency C] [--connections K] [--threads N]
-//     [--phased 0|1] [--msgpack 1]
+//     [--phased 0|1] [--msgpack 1] [--calls-in-a-row N]
 //   agents_bench bare [--seconds S] [--concurrency C] [--connections K] [--hint 0|1]
 //   agents_bench idle ENDPOINT [--agents N] [--connections K] [--seconds S]
 #include <cstdio>
@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
     load.connections = count("--connections", load.connections);
     load.threads = count("--threads", load.threads);
     load.phased = flag("--phased", 0) != 0;
+    load.calls_in_a_row = count("--calls-in-a-row", load.calls_in_a_row);
     load.msgpack = flag("--msgpack", 0) != 0;
     return agents::run_pool(load);
   }

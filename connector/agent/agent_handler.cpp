@@ -49,6 +49,10 @@ asio::awaitable<Result<>> AgentHandler::configure(const Configure&, const ProxyI
   co_return Result<>{};
 }
 
+asio::awaitable<Result<>> AgentHandler::config_requested(const ConfigUpdateRequest&, const ProxyInfo&) {
+  co_return Result<>{};
+}
+
 asio::awaitable<void> AgentHandler::cancelled(const Cancel&, const ProxyInfo&) {
   co_return;
 }

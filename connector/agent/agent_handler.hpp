@@ -55,6 +55,10 @@ class AgentHandler {
   /// bring the same one.
   virtual boost::asio::awaitable<Result<>> configure(const transport::agent_messages::Configure& event,
                                                      const ProxyInfo& proxy);
+  /// Whoever dialled a control stream (`AgentMethod::control_stream`) asks for, or tells of, configuration. One at a
+  /// time, in the order of arrival. An error refuses it, and its text goes along; by default all are accepted.
+  virtual boost::asio::awaitable<Result<>> config_requested(
+      const transport::agent_messages::ConfigUpdateRequest& request, const ProxyInfo& dialler);
   /// The proxy gave up on a request. Its handlers have been cancelled.
   virtual boost::asio::awaitable<void> cancelled(const transport::agent_messages::Cancel& event,
                                                  const ProxyInfo& proxy);

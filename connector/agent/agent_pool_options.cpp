@@ -31,6 +31,7 @@ Result<> validate_bounds(const AgentPoolOptions& options) {
   if (options.connections_per_agent == 0 || options.connections_per_agent > 1024) {
     return invalid("connections_per_agent", "1 to 1024");
   }
+  if (options.calls_in_a_row == 0) return invalid("calls_in_a_row", "at least 1");
   if (options.max_concurrent_per_connection == 0) return invalid("max_concurrent_per_connection", "at least 1");
   if (options.channel_buffer == 0) return invalid("channel_buffer", "at least 1");
   if (options.max_sticky_sessions == 0) return invalid("max_sticky_sessions", "at least 1");

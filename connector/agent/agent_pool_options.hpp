@@ -60,6 +60,10 @@ using ConfigRequestHandler = std::function<ConfigAnswer(const std::string& agent
 struct AgentPoolOptions {
   std::size_t connections_per_agent = 4;
   BalanceStrategy strategy = BalanceStrategy::round_robin;
+  /// Calls that the strategy's choice stands for. More than 1 gives agents that read one frame at a time and answer
+  /// within microseconds fewer and larger pieces of work (64: a fifth to a third more calls of them, at a fraction of
+  /// the p99). Slow agents, and those that answer in batches by themselves, are better served by 1.
+  std::size_t calls_in_a_row = 1;
   /// From dialling a connection to the end of its handshake, configuration included.
   Duration connect_timeout = std::chrono::seconds(5);
   /// From a call to its answer, whatever it waited for meanwhile.

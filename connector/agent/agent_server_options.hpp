@@ -32,7 +32,9 @@ enum class AgentMethod : std::uint8_t {
   process_stream,
   /// gRPC: one event and its answer, or a ping, or a handshake, which is not needed. Nothing is reported on it.
   process_event,
-  /// gRPC: configuration requests, each of which is accepted; what else is said on it is nobody's.
+  /// gRPC: configuration requests, each answered with what the handler says of it, and a word when the server drains
+  /// and
+  /// when it is done. Health, metrics and log lines of whoever dialled it are events of the stream on the bus.
   control_stream,
 };
 

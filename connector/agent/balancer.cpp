@@ -14,8 +14,10 @@ double busy_time(const ConnectionLoad& load) {
   return load.latency * (static_cast<double>(load.in_flight) + 1);
 }
 
+}  // namespace
+
 /// The candidates of one choice: the usable ones that are not full, or all usable ones when all are full.
-class Candidates {
+class Balancer::Candidates {
  public:
   explicit Candidates(std::span<const ConnectionLoad> loads) : loads_(loads) {
     std::size_t usable = 0;
@@ -55,8 +57,6 @@ class Candidates {
   bool full_too_ = false;
 };
 
-}  // namespace
-
 std::string_view to_string(BalanceStrategy strategy) noexcept {
   const auto index = static_cast<std::size_t>(strategy);
   return index < kNames.size() ? kNames[index] : "unknown";
@@ -68,8 +68,8 @@ std::optional<BalanceStrategy> parse_balance_strategy(std::string_view name) noe
   return static_cast<BalanceStrategy>(found - kNames.begin());
 }
 
-Balancer::Balancer(BalanceStrategy strategy, std::uint64_t seed)
-    : strategy_(strategy), random_(static_cast<std::minstd_rand::result_type>(seed)) {}
+Balancer::Balancer(BalanceStrategy strategy, std::uint64_t seed, std::size_t calls_in_a_row)
+    : strategy_(strategy), calls_in_a_row_(calls_in_a_row), random_(static_cast<std::minstd_rand::result_type>(seed)) {}
 
 std::size_t Balancer::below(std::size_t count) {
   constexpr std::uint64_t kRange = std::minstd_rand::max() - std::minstd_rand::min() + std::uint64_t{1};
@@ -77,13 +77,24 @@ std::size_t Balancer::below(std::size_t count) {
 }
 
 std::optional<std::size_t> Balancer::pick(std::span<const ConnectionLoad> loads) {
+  if (left_of_row_ != 0 && last_ < loads.size() && loads[last_].usable && !loads[last_].full) {
+    --left_of_row_;
+    return last_;
+  }
   const Candidates candidates(loads);
   const std::size_t count = candidates.count();
   if (count == 0) return std::nullopt;
-  if (count == 1) return candidates.nth(0);
+  last_ = count == 1 ? candidates.nth(0) : choose(candidates, loads);
+  left_of_row_ = calls_in_a_row_ - 1;
+  return last_;
+}
+
+/// Of two candidates at least.
+std::size_t Balancer::choose(const Candidates& candidates, std::span<const ConnectionLoad> loads) {
+  const std::size_t count = candidates.count();
   switch (strategy_) {
     case BalanceStrategy::round_robin:
-      return candidates.nth(next_++ % count);
+      break;
     case BalanceStrategy::least_in_flight:
       return candidates.least(next_++ % count, [](const ConnectionLoad& load) { return load.in_flight; });
     case BalanceStrategy::lowest_error_rate:
@@ -100,7 +111,7 @@ std::optional<std::size_t> Balancer::pick(std::span<const ConnectionLoad> loads)
       return loads[b].in_flight < loads[a].in_flight ? b : a;
     }
   }
-  return std::nullopt;
+  return candidates.nth(next_++ % count);
 }
 
 void PeakEwma::observe(Duration latency, TimePoint now) {

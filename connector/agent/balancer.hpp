@@ -45,15 +45,22 @@ struct ConnectionLoad {
 /// Chooses. No allocation, O(connections). One thread at a time.
 class Balancer {
  public:
-  explicit Balancer(BalanceStrategy strategy, std::uint64_t seed = 1);
+  /// What is chosen stays so for `calls_in_a_row` (at least 1) picks, while it is usable and not full.
+  explicit Balancer(BalanceStrategy strategy, std::uint64_t seed = 1, std::size_t calls_in_a_row = 1);
 
   /// An index into `loads`; nothing when none is usable.
   [[nodiscard]] std::optional<std::size_t> pick(std::span<const ConnectionLoad> loads);
 
  private:
+  class Candidates;
+
+  [[nodiscard]] std::size_t choose(const Candidates& candidates, std::span<const ConnectionLoad> loads);
   [[nodiscard]] std::size_t below(std::size_t count);
 
   BalanceStrategy strategy_;
+  std::size_t calls_in_a_row_;
+  std::size_t left_of_row_ = 0;
+  std::size_t last_ = 0;
   std::size_t next_ = 0;
   std::minstd_rand random_;
 };

@@ -3,13 +3,15 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+import prometheus  # noqa: E402
 from certificates import make_certificate  # noqa: E402
-from program import DEADLINE, INTERRUPTED, Completed, ProgramTest  # noqa: E402
+from program import DEADLINE, INTERRUPTED, Completed, ProgramTest, wait_until  # noqa: E402
 
 KEYS = ["agent", "requests", "blocked", "wrong", "failed", "seconds", "rps", "p50_us", "p99_us", "p999_us"]
 REQUESTS = 400
@@ -80,6 +82,59 @@ class Transports(PoolTest):
         for strategy in ["least-in-flight", "lowest-error-rate", "random", "peak-ewma", "power-of-two-choices"]:
             with self.subTest(strategy):
                 self.check(self.pool("--agent", address, "--strategy", strategy, "--connections", 3))
+
+
+    def test_calls_in_a_row(self):
+        address = self.start_agent(self.path)
+        self.check(self.pool("--agent", address, "--calls-in-a-row", 64, "--connections", 3))
+
+
+class Metrics(PoolTest):
+    def test_pool(self):
+        file = os.path.join(self.folder, "pool.prom")
+        self.check(self.pool("--agent", self.start_agent(self.path), "--connections", 3, "--metrics", file))
+        metrics = prometheus.read(file)
+        # Body chunks and response headers are asked about as well.
+        self.assertGreaterEqual(metrics["agent_protocol_requests_total"], REQUESTS)
+        self.assertEqual(metrics["agent_protocol_requests_total"], metrics["agent_protocol_responses_total"])
+        self.assertEqual(metrics["agent_protocol_in_flight_requests"], 0)
+        self.assertEqual(metrics['agent_pool_connections_opened_total{agent="agent"}'], 3)
+        self.assertEqual(metrics['agent_pool_connections{agent="agent"}'], 0)
+
+    def test_pool_that_finds_nobody_has_figures_too(self):
+        file = os.path.join(self.folder, "pool.prom")
+        self.assertEqual(self.pool("--agent", self.path, "--metrics", file).code, 1)
+        self.assertEqual(prometheus.read(file)["agent_protocol_requests_total"], 0)
+
+    def test_agent(self):
+        file = os.path.join(self.folder, "agent.prom")
+        agent = self.start("agent", "--listen", self.path, "--metrics", file, "--metrics-interval", "50ms")
+        agent.wait_output("^listening ")
+        self.assertEqual(prometheus.read(file)["agent_server_proxies_connected_total"], 0)
+        self.check(self.pool("--agent", self.path, "--connections", 2))
+        # While it runs, and whole at any time.
+        wait_until(lambda: prometheus.read(file)["agent_server_connections"] == 0, "no connections")
+        wait_until(lambda: prometheus.read(file)["agent_server_proxies_connected_total"] == 2, "two connections")
+        agent.signal(signal.SIGTERM)
+        self.assert_exit(agent, 0)
+        metrics = prometheus.read(file)
+        self.assertEqual(metrics['agent_server_answers_total{outcome="blocked"}'], REQUESTS // 10 + REQUESTS // 20)
+        self.assertEqual(os.listdir(self.folder), ["agent.prom"], "nothing is left beside it")
+
+    def test_bad_usage(self):
+        nowhere = os.path.join(self.folder, "nowhere", "file")
+        for arguments, word in [
+            (["pool", "--agent", self.path, "--metrics", nowhere], nowhere),
+            (["agent", "--listen", self.path, "--metrics", nowhere], nowhere),
+            (["agent", "--listen", self.path, "--metrics", self.folder], self.folder),
+            (["pool", "--agent", self.path, "--metrics-interval", "0s"], "--metrics-interval"),
+            (["pool", "--agent", self.path, "--calls-in-a-row", "0"], "--calls-in-a-row"),
+        ]:
+            with self.subTest(arguments):
+                done = self.run_program(*arguments)
+                self.assertEqual(done.code, 2, done)
+                self.assertIn(word, done.stderr)
+                self.assertEqual(os.listdir(self.folder), [])
 
 
 class Certificates(PoolTest):

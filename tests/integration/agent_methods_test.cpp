@@ -1,5 +1,6 @@
 // The agent protocol's other two gRPC methods, over real sockets: `ProcessEvent` and `ControlStream`, under both names
 // of the package (protocol-agent-v2 §1.1, §1.4, §2.6).
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -47,6 +48,11 @@ class RawDecoder final : public transport::FrameDecoder {
 class Blocking final : public AgentHandler {
  public:
   Answer request_headers(const messages::RequestHeaders&, const ProxyInfo&) override { co_return block(403); }
+  boost::asio::awaitable<Result<>> config_requested(const messages::ConfigUpdateRequest& request,
+                                                    const ProxyInfo&) override {
+    if (request.request_id == "refused") co_return Error(errc::rejected, "not today");
+    co_return Result<>{};
+  }
 };
 
 /// What came on a stream, and how it ended.
@@ -84,9 +90,10 @@ class AgentMethods : public testing::TestWithParam<bool> {
   }
   [[nodiscard]] std::string method(const char* name, const char* legacy) const { return GetParam() ? legacy : name; }
 
-  /// Sends these and half-closes, at once, as the client of a unary method does, or after so many answers; waits for
-  /// the end.
-  Ended call(std::string method, std::vector<std::string> frames, std::size_t answers = 0) {
+  /// Sends these and half-closes, at once, as the client of a unary method does, or after so many answers; with
+  /// `instead`, does that and leaves the end to the agent. Waits for the end.
+  Ended call(std::string method, std::vector<std::string> frames, std::size_t answers = 0,
+             const std::function<void()>& instead = nullptr) {
     transport::GrpcDialerOptions dialing;
     dialing.method = std::move(method);
     transport::GrpcDialer dialer(endpoint, std::move(dialing), context.timers());
@@ -117,7 +124,11 @@ class AgentMethods : public testing::TestWithParam<bool> {
     for (std::size_t i = 1; i < frames.size(); ++i)
       link->send(frames[i]);
     answered->get_future().get();
-    link->finish();
+    if (instead) {
+      instead();
+    } else {
+      link->finish();
+    }
     done->get_future().get();
     std::promise<void> closed;
     dialer.close([&] { closed.set_value(); });
@@ -173,12 +184,12 @@ TEST_P(AgentMethods, ProcessEvent_OfAnythingElse_IsRefused) {
   EXPECT_NE(ended.error.message.find("Unsupported event type"), std::string::npos) << ended.error.message;
 }
 
-TEST_P(AgentMethods, ControlStream_AcceptsEachConfigurationRequest) {
+TEST_P(AgentMethods, ControlStream_AnswersEachConfigurationRequest) {
   const std::string path = method(transport::kAgentControlMethod, transport::kAgentControlMethodLegacy);
   wire::AgentControl health;
   health.mutable_health()->set_agent_id("waf");
   std::vector<std::string> frames{health.SerializeAsString()};
-  for (const char* id : {"one", "two"}) {
+  for (const char* id : {"one", "refused"}) {
     wire::AgentControl control;
     control.mutable_config_update()->set_request_id(id);
     control.mutable_config_update()->mutable_request_reload();
@@ -189,9 +200,30 @@ TEST_P(AgentMethods, ControlStream_AcceptsEachConfigurationRequest) {
   for (std::size_t i = 0; i < 2; ++i) {
     wire::ProxyControl answer;
     ASSERT_TRUE(answer.ParseFromString(ended.messages[i]));
-    EXPECT_EQ(answer.config_response().request_id(), i == 0 ? "one" : "two");
-    EXPECT_TRUE(answer.config_response().accepted());
+    EXPECT_EQ(answer.config_response().request_id(), i == 0 ? "one" : "refused");
+    EXPECT_EQ(answer.config_response().accepted(), i == 0);
+    EXPECT_EQ(answer.config_response().error(), i == 0 ? "" : "not today");
   }
+}
+
+TEST_P(AgentMethods, ControlStream_IsToldOfDrainAndShutdown) {
+  wire::AgentControl control;
+  control.mutable_config_update()->set_request_id("one");
+  control.mutable_config_update()->mutable_request_reload();
+  const std::string path = method(transport::kAgentControlMethod, transport::kAgentControlMethodLegacy);
+  std::promise<void> closed;
+  const auto close = [&] { server->close(30s, [&] { closed.set_value(); }); };
+  // The first answer shows that the stream is there; then come two more messages, and the end.
+  const Ended ended = call(path, {control.SerializeAsString()}, 1, close);
+  closed.get_future().get();
+  EXPECT_TRUE(ended.error.is(errc::stream_closed)) << to_string(ended.error);
+  ASSERT_EQ(ended.messages.size(), 3U);
+  std::vector<wire::ProxyControl> told(3);
+  for (std::size_t i = 0; i < 3; ++i)
+    ASSERT_TRUE(told[i].ParseFromString(ended.messages[i]));
+  EXPECT_TRUE(told[0].config_response().accepted());
+  EXPECT_EQ(told[1].drain().duration_ms(), 30'000U);
+  EXPECT_EQ(told[2].shutdown().reason(), 1) << "graceful";
 }
 
 TEST_P(AgentMethods, ControlStream_BrokenMessage_EndsIt) {

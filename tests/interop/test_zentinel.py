@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """`sharingbus agent` asked by the published crate of the agent protocol (zentinel-peer/, in Rust): its pool over Unix
-sockets in both encodings, over gRPC, and with agents that dial in; and the crate's agent asked by `sharingbus pool`.
-Needs cargo and, once, crates.io."""
+sockets in both encodings, over gRPC, and with agents that dial in; and the crate's agent asked by `sharingbus pool`; control streams
+of both. Needs cargo, once crates.io, and for the last grpcio."""
 
 import json
 import os
+import queue
 import re
 import shutil
 import socket
@@ -12,6 +13,11 @@ import subprocess
 import sys
 import tempfile
 import unittest
+
+try:
+    import grpc
+except ImportError:
+    grpc = None
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
 from program import DEADLINE, ProgramTest, dead_port, program_path, wait_until  # noqa: E402
@@ -55,6 +61,18 @@ class ZentinelTest(ProgramTest):
         self.folder = tempfile.mkdtemp(prefix="sb")
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = os.path.join(self.folder, "agent.sock")
+
+    def start_peer_on_grpc(self):
+        keeper, port = dead_port()
+        keeper.close()
+        self.start("agent", f"http://127.0.0.1:{port}", command=[PEER])
+
+        def answers():
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(answers, "the agent's port")
+        return f"127.0.0.1:{port}"
 
     def start_agent(self, *arguments):
         agent = self.start("agent", *arguments)
@@ -129,16 +147,55 @@ class CrateAgent(ZentinelTest):
         self.assert_asked_right(f"unix:{self.path}", "--encoding", "msgpack")
 
     def test_grpc(self):
-        keeper, port = dead_port()
-        keeper.close()
-        self.start("agent", f"http://127.0.0.1:{port}", command=[PEER])
+        self.assert_asked_right(f"grpc://{self.start_peer_on_grpc()}")
 
-        def answers():
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, "the agent's port")
-        self.assert_asked_right(f"grpc://127.0.0.1:{port}")
+@unittest.skipUnless(grpc, "no grpcio")
+class ControlStream(ZentinelTest):
+    """The same client, written by hand, at the crate's agent and at ours: each answers as the other does."""
+
+    PATHS = ["/zentinel.agent.v2.AgentServiceV2/ControlStream", "/sentinel.agent.v2.AgentServiceV2/ControlStream"]
+
+    def assert_requests_are_accepted(self, address, path):
+        """`AgentControl`: health (1), two configuration requests (3), each answered by `config_response` (4)."""
+        sent = queue.SimpleQueue()
+        with grpc.insecure_channel(address) as channel:
+            answers = channel.stream_stream(path)(iter(sent.get, None), timeout=DEADLINE)
+            sent.put(b"\x0a\x05\x0a\x03waf")
+            for name in (b"one", b"two"):
+                sent.put(b"\x1a\x07\x0a\x03" + name + b"\x52\x00")
+            # Field 1, configure, is the crate's heartbeat.
+            told = (answer for answer in answers if answer[:1] == b"\x22")
+            for name in (b"one", b"two"):
+                # request_id, accepted, and the time.
+                self.assertEqual(next(told)[2:9], b"\x0a\x03" + name + b"\x10\x01")
+            sent.put(None)
+
+    def test_the_crates_agent(self):
+        self.assert_requests_are_accepted(self.start_peer_on_grpc(), self.PATHS[0])
+
+    def test_ours(self):
+        agent, address = self.start_agent("--listen", "grpc://127.0.0.1:0")
+        for path in self.PATHS:
+            self.assert_requests_are_accepted(address, path)
+        self.assert_ends(agent)
+
+    def test_ours_tells_of_its_drain_and_its_end(self):
+        agent, address = self.start_agent("--listen", "grpc://127.0.0.1:0", "--drain", "5s")
+        with grpc.insecure_channel(address) as channel:
+            sent = queue.SimpleQueue()
+            answers = channel.stream_stream(self.PATHS[0])(iter(sent.get, None), timeout=DEADLINE)
+            sent.put(b"\x1a\x07\x0a\x03one\x52\x00")
+            self.assertEqual(next(answers)[:1], b"\x22")
+            agent.interrupt()
+            # drain (3) of 5,000 ms, shutdown (2) for the reason 1, and the end in good order.
+            drain = next(answers)
+            self.assertEqual((drain[:1], drain[2:5]), (b"\x1a", b"\x08\x88\x27"))
+            shutdown = next(answers)
+            self.assertEqual((shutdown[:1], shutdown[2:4]), (b"\x12", b"\x08\x01"))
+            self.assertEqual(list(answers), [])
+            sent.put(None)
+        self.assert_exit(agent, 0)
 
 
 if __name__ == "__main__":

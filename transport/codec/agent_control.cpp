@@ -48,6 +48,24 @@ std::string encode_agent_control(const ConfigUpdateResponse& response) {
   return internal::serialize(envelope);
 }
 
+std::string encode_agent_control(const DrainRequest& request) {
+  wire::ProxyControl envelope;
+  auto& out = *envelope.mutable_drain();
+  out.set_duration_ms(request.duration_ms);
+  out.set_reason(static_cast<std::int32_t>(request.reason));
+  out.set_timestamp_ms(request.timestamp_ms);
+  return internal::serialize(envelope);
+}
+
+std::string encode_agent_control(const ShutdownRequest& request) {
+  wire::ProxyControl envelope;
+  auto& out = *envelope.mutable_shutdown();
+  out.set_reason(static_cast<std::int32_t>(request.reason));
+  out.set_grace_period_ms(request.grace_period_ms);
+  out.set_timestamp_ms(request.timestamp_ms);
+  return internal::serialize(envelope);
+}
+
 Result<agent_messages::AgentToProxy> decode_agent_control(std::string_view bytes) {
   if (!internal::fits_protobuf(bytes)) return internal::malformed(kWhat, bytes, "more than Protobuf can hold");
   wire::AgentControl envelope;

@@ -26,8 +26,26 @@ struct ConfigUpdateResponse {
   std::uint64_t timestamp_ms = 0;
 };
 
+/// Whoever serves the stream takes on nothing new, and is done with what it has after `duration_ms` at the latest.
+struct DrainRequest {
+  enum class Reason : std::uint8_t { unspecified, config_reload, maintenance, health_check_failed, manual };
+  std::uint64_t duration_ms = 0;
+  Reason reason = Reason::unspecified;
+  std::uint64_t timestamp_ms = 0;
+};
+
+/// Whoever serves the stream goes away; the last message.
+struct ShutdownRequest {
+  enum class Reason : std::uint8_t { unspecified, graceful, immediate, config_reload, upgrade };
+  Reason reason = Reason::unspecified;
+  std::uint64_t grace_period_ms = 0;
+  std::uint64_t timestamp_ms = 0;
+};
+
 /// One `ProxyControl` with it. Text that is not UTF-8 is repaired.
 [[nodiscard]] std::string encode_agent_control(const ConfigUpdateResponse& response);
+[[nodiscard]] std::string encode_agent_control(const DrainRequest& request);
+[[nodiscard]] std::string encode_agent_control(const ShutdownRequest& request);
 /// One `AgentControl`: health, metrics, configuration requests and log lines. Errors as for
 /// `decode_for_proxy_protobuf`.
 [[nodiscard]] Result<agent_messages::AgentToProxy> decode_agent_control(std::string_view bytes);

@@ -74,6 +74,8 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   [[nodiscard]] const AgentServerOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::shared_ptr<AgentHandler>& handler() const noexcept { return handler_; }
   [[nodiscard]] TimerAccess& timers() noexcept { return timers_; }
+  /// As messages have it.
+  [[nodiscard]] std::uint64_t unix_ms() { return static_cast<std::uint64_t>(timers_.moment().unix_ms); }
   [[nodiscard]] ServerLoad& load() noexcept { return load_; }
   [[nodiscard]] std::uint64_t source() const noexcept { return source_; }
   [[nodiscard]] const Publisher& publisher() const noexcept { return publisher_; }

@@ -44,7 +44,7 @@ struct Agent {
         id(std::move(name)),
         endpoint_text(std::move(where)),
         options(std::move(own)),
-        balancer(pool.strategy, number),
+        balancer(pool.strategy, number, pool.calls_in_a_row),
         breaker(pool.circuit_breaker),
         outliers(pool.outliers),
         budget(pool.retry) {}

@@ -90,6 +90,8 @@ void ServerSession::accept(SharingBus& bus, std::shared_ptr<transport::Link> lin
     self.link_->grant({1, 1});
     if (self.method_ == AgentMethod::process_stream) return;
     self.state_ = State::active;
+    self.proxy_->connection = self.uid_;
+    self.proxy_->peer = self.peer_;
     if (self.method_ == AgentMethod::control_stream) self.deadline_.reset();
   });
 }
@@ -205,13 +207,6 @@ void ServerSession::single(const EventRef& ref, bool is_request) {
   cancel(Error(errc::malformed_frame, "Unsupported event type: " + std::string(ref->type_name())));
 }
 
-void ServerSession::control(const EventRef& ref) {
-  const auto* request = ref->get_if<ConfigUpdateRequest>();
-  if (request == nullptr) return;
-  const auto now = static_cast<std::uint64_t>(core_->timers().moment().unix_ms);
-  (void)send_frame(transport::encode_agent_control({request->request_id, true, std::nullopt, now}), {});
-}
-
 void ServerSession::handshake(const HandshakeRequest& request) {
   proxy_->connection = uid_;
   proxy_->peer = peer_;
@@ -224,17 +219,19 @@ void ServerSession::handshake(const HandshakeRequest& request) {
   Configure configuration;
   configuration.config_json = request.config_json;
   configuration.is_initial = true;
-  enqueue(std::make_shared<const Configure>(std::move(configuration)),
-          [response = std::move(response)](ServerSession& self, const Result<>& result) mutable {
-            if (self.state_ != State::configuring) return;
-            self.state_ = State::greeting;
-            if (!result) {
-              response.success = false;
-              response.protocol_version = 0;
-              response.error = "Configuration rejected: " + to_string(result.error());
-            }
-            self.greet(std::move(response));
-          });
+  auto call = [configuration = std::move(configuration)](AgentHandler& handler, const ProxyInfo& proxy) {
+    return handler.configure(configuration, proxy);
+  };
+  enqueue(std::move(call), [response = std::move(response)](ServerSession& self, const Result<>& result) mutable {
+    if (self.state_ != State::configuring) return;
+    self.state_ = State::greeting;
+    if (!result) {
+      response.success = false;
+      response.protocol_version = 0;
+      response.error = "Configuration rejected: " + to_string(result.error());
+    }
+    self.greet(std::move(response));
+  });
 }
 
 void ServerSession::greet(HandshakeResponse response) {
@@ -302,13 +299,18 @@ void ServerSession::drain(Duration limit) {
     if (self.state_ == State::closed || self.reason_ || std::exchange(self.draining_, true)) return;
     // Who has not said hello will not be served; `settle` finishes the others when they have their answers.
     if (self.state_ != State::active) return self.cancel(Error(errc::closed, "the agent is closing"));
+    const auto limit_ms =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
+    if (self.method_ == AgentMethod::control_stream) {
+      return self.send_control(transport::encode_agent_control(
+          transport::DrainRequest{limit_ms, transport::DrainRequest::Reason::unspecified, self.core_->unix_ms()}));
+    }
     if (!self.takes_reports()) return;
     HealthStatus status;
     status.agent_id = self.core_->options().capabilities.agent_id;
     status.state = HealthState::draining;
-    status.drain_eta_ms =
-        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
-    status.timestamp_ms = static_cast<std::uint64_t>(self.core_->timers().moment().unix_ms);
+    status.drain_eta_ms = limit_ms;
+    status.timestamp_ms = self.core_->unix_ms();
     status.load = self.core_->load().load();
     (void)self.send(status);
     (void)self.send(FlowControlSignal{{}, FlowAction::pause, {}, status.timestamp_ms});
@@ -336,7 +338,7 @@ void ServerSession::report(MetricsReport report) {
 void ServerSession::report(FlowControlSignal signal) {
   post([signal = std::move(signal)](ServerSession& self) mutable {
     if (!self.takes_reports() || self.draining_) return;
-    signal.timestamp_ms = static_cast<std::uint64_t>(self.core_->timers().moment().unix_ms);
+    signal.timestamp_ms = self.core_->unix_ms();
     (void)self.send(signal);
   });
 }
@@ -344,7 +346,7 @@ void ServerSession::report(FlowControlSignal signal) {
 void ServerSession::pong(const Ping& ping) {
   // Behind configurations, whose acceptance it tells.
   if (!configurations_.empty()) return pings_.push_back(ping);
-  (void)send(Pong{ping.sequence, ping.timestamp_ms, static_cast<std::uint64_t>(core_->timers().moment().unix_ms)});
+  (void)send(Pong{ping.sequence, ping.timestamp_ms, core_->unix_ms()});
 }
 
 transport::SendStatus ServerSession::send_frame(std::string frame, std::string_view answers) {
@@ -386,7 +388,16 @@ void ServerSession::cancel(Error why) {
   if (link_) link_->cancel(*reason_);
 }
 
+void ServerSession::send_control(std::string frame) {
+  if (!link_ || reason_ || state_ == State::finishing || state_ == State::closed) return;
+  (void)send_frame(std::move(frame), {});
+}
+
 void ServerSession::finish() {
+  if (method_ == AgentMethod::control_stream) {
+    send_control(transport::encode_agent_control(
+        transport::ShutdownRequest{transport::ShutdownRequest::Reason::graceful, 0, core_->unix_ms()}));
+  }
   state_ = State::finishing;
   deadline_ = core_->timers().now() + kFarewell;
   if (outbox_.empty()) link_->finish();

@@ -136,13 +136,15 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
 
   // Configurations, one at a time; what comes behind one waits.
   using Configured = std::function<void(ServerSession&, const Result<>&)>;
+  /// Begins the handler's part; kept until that has ended.
+  using ConfigureCall = std::function<boost::asio::awaitable<Result<>>(AgentHandler& handler, const ProxyInfo& proxy)>;
   struct Configuration {
-    std::shared_ptr<const transport::agent_messages::Configure> content;
+    ConfigureCall call;
     Configured done;
     TimePoint arrived{};
   };
   void configure(const EventRef& event);
-  void enqueue(std::shared_ptr<const transport::agent_messages::Configure> content, Configured done);
+  void enqueue(ConfigureCall call, Configured done);
   void configure_next();
   void configured(std::uint64_t round, const Result<>& result);
   void cancel_configuration();
@@ -158,6 +160,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   // The way out.
   template <class Message>
   bool send(const Message& message);
+  /// A message of a control stream.
+  void send_control(std::string frame);
   /// `answers`: the correlation id, when it is an answer.
   transport::SendStatus send_frame(std::string frame, std::string_view answers);
   void flush();

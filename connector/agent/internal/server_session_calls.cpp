@@ -9,6 +9,7 @@
 
 #include "connector/agent/internal/agent_server_core.hpp"
 #include "connector/agent/internal/server_session.hpp"
+#include "transport/codec/agent_control.hpp"
 
 // Events, their handlers and their answers.
 namespace sharingbus::connector::internal {
@@ -20,6 +21,8 @@ namespace {
 
 /// Answers of one connection that are published together at most.
 constexpr std::size_t kToldTogether = 32;
+/// Of a refusal's text.
+constexpr std::size_t kErrorTextMax = 1024;
 
 /// The correlation id of an event that wants an answer; null for any other.
 const std::string* id_of(const BusEvent& event) {
@@ -48,9 +51,10 @@ AgentHandler::Answer decide(AgentHandler& handler, const BusEvent& event, const 
 
 // These own what a handler is given for as long as it runs.
 
-asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler, std::shared_ptr<const Configure> content,
+asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler,
+                                std::function<asio::awaitable<Result<>>(AgentHandler&, const ProxyInfo&)> call,
                                 std::shared_ptr<const ProxyInfo> proxy) {
-  co_return co_await handler->configure(*content, *proxy);
+  co_return co_await call(*handler, *proxy);
 }
 
 asio::awaitable<void> tell_cancelled(std::shared_ptr<AgentHandler> handler, EventRef event,
@@ -308,16 +312,18 @@ void ServerSession::watch_line() {
   paused_ = !paused_;
   FlowControlSignal signal;
   signal.action = paused_ ? FlowAction::pause : FlowAction::resume;
-  signal.timestamp_ms = static_cast<std::uint64_t>(core_->timers().moment().unix_ms);
+  signal.timestamp_ms = core_->unix_ms();
   (void)send(signal);
   tell();
   core_->publish(AgentFlowChanged{paused_}, uid_);
 }
 
 void ServerSession::configure(const EventRef& event) {
-  const auto& content = *event->get_if<Configure>();
   const TimePoint arrived = core_->timers().now();
-  enqueue(std::make_shared<const Configure>(content), [event, arrived](ServerSession& self, const Result<>& result) {
+  const auto call = [event](AgentHandler& handler, const ProxyInfo& proxy) {
+    return handler.configure(*event->get_if<Configure>(), proxy);
+  };
+  enqueue(call, [event, arrived](ServerSession& self, const Result<>& result) {
     const auto& configure = *event->get_if<Configure>();
     ++self.owed_.requests;
     if (self.state_ == State::closed || self.reason_) return;
@@ -337,8 +343,31 @@ void ServerSession::configure(const EventRef& event) {
   });
 }
 
-void ServerSession::enqueue(std::shared_ptr<const Configure> content, Configured done) {
-  configurations_.push_back({std::move(content), std::move(done), core_->timers().now()});
+void ServerSession::control(const EventRef& event) {
+  if (!event->is<ConfigUpdateRequest>()) return;
+  // Its credit comes back with its answer, which bounds those that wait.
+  --owed_.controls;
+  const TimePoint arrived = core_->timers().now();
+  const auto call = [event](AgentHandler& handler, const ProxyInfo& dialler) {
+    return handler.config_requested(*event->get_if<ConfigUpdateRequest>(), dialler);
+  };
+  enqueue(call, [event, arrived](ServerSession& self, const Result<>& result) {
+    const std::string& id = event->get_if<ConfigUpdateRequest>()->request_id;
+    ++self.owed_.controls;
+    if (self.state_ == State::closed || self.reason_) return;
+    self.tell();
+    self.core_->publish(
+        AgentAnswered{id, ConfigUpdateRequest::event_name, result ? AgentOutcome::accepted : AgentOutcome::refused,
+                      self.core_->timers().now() - arrived, result ? Error() : result.error()},
+        self.uid_);
+    transport::ConfigUpdateResponse response{id, result.has_value(), {}, self.core_->unix_ms()};
+    if (!result) response.error = to_string(result.error()).substr(0, kErrorTextMax);
+    self.send_control(transport::encode_agent_control(response));
+  });
+}
+
+void ServerSession::enqueue(ConfigureCall call, Configured done) {
+  configurations_.push_back({std::move(call), std::move(done), core_->timers().now()});
   if (configurations_.size() == 1) configure_next();
 }
 
@@ -352,7 +381,7 @@ void ServerSession::configure_next() {
   };
   configuration_strand_ = handler_strand();
   const auto slot = configuration_cancel_->slot();
-  asio::co_spawn(configuration_strand_, apply(core_->handler(), configurations_.front().content, proxy_),
+  asio::co_spawn(configuration_strand_, apply(core_->handler(), configurations_.front().call, proxy_),
                  asio::bind_cancellation_slot(slot, std::move(done)));
 }
 

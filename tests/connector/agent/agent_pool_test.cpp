@@ -30,6 +30,7 @@ TEST_F(AgentPoolTest, Constructing_StartsNothingAndNeedsNoExecutor) {
 TEST(AgentPoolOptionsTest, Defaults_AreTheSpecs) {
   const AgentPoolOptions options;
   EXPECT_EQ(options.connections_per_agent, 4U);
+  EXPECT_EQ(options.calls_in_a_row, 1U);
   EXPECT_EQ(options.strategy, BalanceStrategy::round_robin);
   EXPECT_EQ(options.connect_timeout, 5s);
   EXPECT_EQ(options.request_timeout, 30s);
@@ -51,6 +52,7 @@ TEST(AgentPoolOptionsTest, BadOnes_AreRefusedByName) {
     return !valid && valid.error().message.find(field) != std::string::npos;
   };
   EXPECT_TRUE(names({.connections_per_agent = 0}, "connections_per_agent"));
+  EXPECT_TRUE(names({.calls_in_a_row = 0}, "calls_in_a_row"));
   EXPECT_TRUE(names({.request_timeout = 0s}, "request_timeout"));
   EXPECT_TRUE(names({.reconnect_interval = 5s, .reconnect_interval_max = 1s}, "reconnect_interval_max"));
   EXPECT_TRUE(names({.channel_buffer = 0}, "channel_buffer"));

@@ -176,6 +176,18 @@ class ScriptedAgent : public AgentHandler {
     if (event.config_json == R"("bad")") co_return Error(errc::invalid_argument, "no such rule");
     co_return Result<>{};
   }
+  /// Accepts what has no error text; texts: `wait` until `release(id)`, `throw`, anything else is what it refuses with.
+  asio::awaitable<Result<>> config_requested(const agent::ConfigUpdateRequest& request,
+                                             const ProxyInfo& dialler) override {
+    note("config " + request.request_id);
+    last_proxy = dialler;
+    const auto* broken = std::get_if<agent::ConfigError>(&request.update);
+    if (broken == nullptr) co_return Result<>{};
+    if (broken->error == "throw") throw std::runtime_error("no idea");
+    if (broken->error != "wait") co_return Error(errc::rejected, broken->error);
+    co_await wait(request.request_id);
+    co_return Result<>{};
+  }
   asio::awaitable<void> cancelled(const agent::Cancel& event, const ProxyInfo&) override {
     note("cancel " + event.correlation_id);
     co_return;

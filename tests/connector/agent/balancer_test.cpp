@@ -76,6 +76,29 @@ TEST(Balancer, RoundRobin_IsFairAlsoBesideUnusableOnes) {
   EXPECT_EQ(picks(sut, loads, 300), (std::vector<int>{100, 0, 100, 100}));
 }
 
+TEST(Balancer, CallsInARow_GoToOneUntilItIsFullOrUnusable) {
+  Balancer sut(BalanceStrategy::round_robin, 1, 3);
+  std::vector<ConnectionLoad> loads(3, load());
+  const auto pick = [&] { return sut.pick(loads).value(); };
+  EXPECT_EQ((std::vector{pick(), pick(), pick(), pick()}), (std::vector<std::size_t>{0, 0, 0, 1}));
+  loads[1].full = true;
+  EXPECT_EQ((std::vector{pick(), pick(), pick(), pick()}), (std::vector<std::size_t>{0, 0, 0, 2}))
+      << "a row ends early, and the next is a whole one";
+  loads[2].usable = false;
+  EXPECT_EQ(pick(), 0U);
+  loads.resize(0);
+  EXPECT_EQ(sut.pick(loads), std::nullopt);
+  loads.resize(1, load());
+  EXPECT_EQ(pick(), 0U);
+}
+
+TEST_P(EveryStrategy, CallsInARow_AreSharedOutAsWell) {
+  Balancer sut(GetParam(), 1, 64);
+  const std::vector<ConnectionLoad> loads(4, load());
+  for (const int count : picks(sut, loads, 64'000))
+    EXPECT_GT(count, 12'800);
+}
+
 TEST(Balancer, LeastInFlight_PicksTheLeast) {
   Balancer sut(BalanceStrategy::least_in_flight);
   EXPECT_EQ(picks(sut, std::vector{load(3), load(1), load(2)}, 9), (std::vector<int>{0, 9, 0}));

@@ -223,6 +223,37 @@ TEST_F(PoolDefects, D6_FailedSelection_LeavesNoGaugeBehind) {
   EXPECT_EQ(stats().in_flight, 0U);
 }
 
+TEST_F(PoolDefects, D7_DroppedCalls_LeaveNothingBehind_WhateverTheyWaitedFor) {
+  auto options = small(1);
+  options.max_concurrent_per_connection = 1;
+  options.flow_control = FlowControlMode::wait_and_retry;
+  options.flow_control_wait = 10s;
+  auto& waf = ready(options);
+  waf.on_event = never;
+  const auto sent = headers("waf", "sent");
+  const auto waiting = headers("waf", "waiting");
+  run();
+  waf.pause(waf.session(0));
+  run();
+  const auto parked = headers("waf", "parked");
+  run();
+  for (const auto& call : {parked, waiting, sent}) {
+    call->cancel.emit(boost::asio::cancellation_type::terminal);
+    run();
+    EXPECT_EQ(call->calls, 1);
+    EXPECT_EQ(call->reply.failure, PoolFailure::cancelled);
+  }
+  EXPECT_EQ(stats().in_flight, 0U);
+  EXPECT_EQ(pool->protocol_metrics().in_flight.load(), 0);
+  EXPECT_EQ(pool->correlation_affinity_count(), 0U);
+  ASSERT_EQ(waf.session(0).cancels.size(), 1U) << "the agent is told of the one that it has";
+  EXPECT_EQ(waf.session(0).cancels[0].correlation_id, "sent");
+  // Nothing is left that a drain would wait for.
+  const auto removed = remove_later("waf");
+  run();
+  EXPECT_TRUE(removed->has_value());
+}
+
 TEST_F(PoolDefects, D8_Timeout_TellsTheAgentAndLeavesNothing) {
   auto& waf = ready(small(1));
   waf.on_event = never;
@@ -238,6 +269,35 @@ TEST_F(PoolDefects, D8_Timeout_TellsTheAgentAndLeavesNothing) {
   EXPECT_EQ(pool->protocol_metrics().timeouts.load(), 1U);
   EXPECT_EQ(stats().in_flight, 0U) << "D9";
   EXPECT_EQ(pool->correlation_affinity_count(), 0U) << "the request is over";
+}
+
+TEST_F(PoolDefects, D9_CallsThatFail_HoweverTheyDo_ReturnTheirPlaces) {
+  auto options = small(1);
+  options.max_concurrent_per_connection = 2;
+  auto& waf = ready(options);
+  waf.on_event = never;
+  const auto late = headers("waf", "late", {.timeout = 1s});
+  const auto lost = headers("waf", "lost");
+  advance(1s);
+  EXPECT_EQ(late->reply.failure, PoolFailure::timeout);
+  EXPECT_EQ(stats().in_flight, 1U);
+  waf.kill();
+  run();
+  EXPECT_EQ(lost->reply.failure, PoolFailure::connection);
+  const auto nowhere = headers("waf", "nowhere");
+  run();
+  EXPECT_EQ(nowhere->calls, 1);
+  EXPECT_EQ(stats().in_flight, 0U);
+  // Both places are there again.
+  ASSERT_TRUE(waf.listen());
+  advance(5s);
+  pool->maintain();
+  run();
+  waf.on_event = [](const auto& seen) { return std::optional(ScriptAgent::allow(seen.correlation_id)); };
+  const auto one = headers("waf", "one");
+  const auto two = headers("waf", "two");
+  run();
+  EXPECT_TRUE(one->allowed() && two->allowed());
 }
 
 TEST_F(PoolDefects, D10_SilentAgent_DoesNotHoldUpAnybody) {
@@ -465,6 +525,33 @@ TEST_F(PoolDefects, D24_AgentsConfigRequest_IsAnsweredByTheHandler) {
   EXPECT_NE(waf.session(0).configures[0].config_json.find("waf"), std::string::npos);
 }
 
+TEST_F(PoolDefects, D21_SelectionFromWithinACompletion_NeverBlocks) {
+  auto& waf = ready(small(2));
+  int asked = 0;
+  bool done = false;
+  std::function<void()> ask = [&] {
+    if (++asked == 100) {
+      done = true;
+      return;
+    }
+    const std::string id = "request-" + std::to_string(asked);
+    EXPECT_TRUE(pool->create_sticky_session("session", "waf"));
+    EXPECT_TRUE(pool->has_sticky_session("session"));
+    EXPECT_TRUE(pool->is_agent_healthy("waf"));
+    messages::RequestHeaders event;
+    event.metadata.correlation_id = id;
+    pool->send_request_headers("waf", id, event, [&](const Error& error, const AgentReply&) {
+      EXPECT_FALSE(error);
+      ask();
+    });
+  };
+  // One thread does everything, as in a runtime whose only thread would wait for itself.
+  boost::asio::post(io, ask);
+  run();
+  EXPECT_TRUE(done);
+  EXPECT_EQ(waf.events(), 99U);
+}
+
 TEST_F(PoolDefects, D26_Cancel_GoesToTheConnectionThatHoldsTheRequest) {
   auto& waf = ready(small(4));
   waf.on_event = never;
@@ -576,6 +663,54 @@ TEST_F(PoolDefects, D34_BrokenAnswer_IsNoAllow) {
   EXPECT_TRUE(outcome->error);
 }
 
+TEST_F(PoolDefects, D35_GuardrailThatIsNeverAnswered_EndsAtItsOwnTimeout) {
+  auto& waf = ready(small(1));
+  waf.on_event = [](const auto& seen) {
+    return seen.kind == "guardrail_inspect" ? std::nullopt : std::optional(ScriptAgent::allow(seen.correlation_id));
+  };
+  messages::GuardrailInspect event;
+  event.correlation_id = "g";
+  const auto outcome = std::make_shared<CallOutcome>();
+  pool->send_guardrail_inspect("waf", "g", event, token(outcome), {.timeout = 50ms});
+  run();
+  const auto other = headers("waf", "c");
+  run();
+  EXPECT_TRUE(other->allowed()) << "nobody waits behind it";
+  advance(50ms);
+  ASSERT_TRUE(outcome->done());
+  EXPECT_EQ(outcome->reply.failure, PoolFailure::timeout);
+  EXPECT_EQ(stats().in_flight, 0U);
+}
+
+TEST_F(PoolDefects, D39_WallClockThatLeaps_ChangesNothing) {
+  auto options = small(1);
+  options.sticky_session_timeout = 60s;
+  auto& waf = ready(options);
+  pool->start_maintenance();
+  EXPECT_TRUE(pool->create_sticky_session("session", "waf"));
+  waf.on_event = never;
+  const auto outcome = headers("waf", "c", {.timeout = 2s});
+  run();
+  const std::int64_t wall = time.unix_ms();
+  time.set_unix_ms(wall + 86'400'000);
+  advance(1s);
+  EXPECT_FALSE(outcome->done());
+  EXPECT_TRUE(pool->has_sticky_session("session"));
+  time.set_unix_ms(wall - 86'400'000);
+  advance(1s);
+  EXPECT_EQ(outcome->reply.failure, PoolFailure::timeout);
+  // Nor are reconnects put off or hurried.
+  waf.kill();
+  run();
+  const std::size_t failed = events<AgentConnectFailed>().size();
+  advance(4s);
+  time.set_unix_ms(wall);
+  EXPECT_LE(events<AgentConnectFailed>().size(), failed + 1);
+  ASSERT_TRUE(waf.listen());
+  advance(5s);
+  EXPECT_TRUE(pool->is_agent_healthy("waf"));
+}
+
 TEST_F(PoolDefects, D38_ProtocolVersionAndConcurrency_AreRespected) {
   auto& old = agent("old.sock");
   old.on_handshake = [](const auto&) {
@@ -634,6 +769,24 @@ TEST_F(PoolDefects, D30_TwoAddsOfOneIdAtOnce_LeaveOneEntry) {
   ASSERT_TRUE(a->has_value() && b->has_value());
   EXPECT_EQ(waf.open_sessions(), 2U);
   EXPECT_EQ(stats().active_connections, 2U);
+}
+
+TEST_F(PoolDefects, O8_SelectionWhileAConnectionIsReopened_IsNotHeldUp) {
+  auto& waf = ready(small(2));
+  waf.session(0).link->cancel(Error(errc::cancelled, "broken"));
+  run();
+  // The new one is never greeted.
+  waf.on_handshake = [](const auto&) { return std::nullopt; };
+  advance(5s);
+  pool->maintain();
+  run();
+  ASSERT_EQ(waf.open_sessions(), 2U);
+  for (int i = 0; i < 10; ++i) {
+    const auto outcome = headers("waf", std::to_string(i));
+    run();
+    EXPECT_TRUE(outcome->allowed()) << i;
+  }
+  EXPECT_EQ(waf.session(1).count("request_headers"), 10U);
 }
 
 }  // namespace

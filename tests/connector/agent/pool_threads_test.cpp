@@ -13,7 +13,7 @@
 namespace sharingbus::test {
 namespace {
 
-TEST(AgentPoolThreads, CallsFromManyThreads_EachEndsOnce_WhileConnectionsComeAndGo) {
+TEST(AgentPoolThreads, D22_D23_CallsPushesAndStatsFromManyThreads_EndOnceEach_WhileConnectionsComeAndGo) {
   constexpr int kThreads = 3;
   constexpr int kCalls = 400;
   boost::asio::io_context io;
@@ -56,6 +56,14 @@ TEST(AgentPoolThreads, CallsFromManyThreads_EachEndsOnce_WhileConnectionsComeAnd
           if (i % 7 == 0) static_cast<void>(pool.cancel_request("waf", id));
           if (i % 11 == 0) static_cast<void>(pool.stats());
           if (i % 13 == 0) static_cast<void>(pool.create_sticky_session(id, "waf"));
+          if (i % 17 == 0) {
+            if (const auto push = pool.push_config_to_agent("waf", {"{}"}))
+              static_cast<void>(pool.acknowledge_config_push(*push, i % 2 == 0, "no"));
+            static_cast<void>(pool.push_config_to_all({"{}"}));
+            static_cast<void>(pool.config_pushes());
+          }
+          if (i % 19 == 0) pool.maintain();
+          if (i % 23 == 0) static_cast<void>(pool.export_prometheus());
           // A connection breaks now and then.
           if (t == 0 && i % 100 == 50) {
             boost::asio::post(strand, [&] {
