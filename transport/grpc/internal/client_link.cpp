@@ -65,7 +65,7 @@ void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
   }
   operation_started();
   stream_->ReadInitialMetadata(&headers_);
-  if (has_first) release_writes();
+  if (has_first) begin_writes();
   unpin();
 }
 

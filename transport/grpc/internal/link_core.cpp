@@ -139,10 +139,17 @@ void LinkCore::hold_writes() {
 }
 
 void LinkCore::release_writes() {
-  Steps steps;
   {
     const std::scoped_lock lock(mutex_);
     writing_ = false;
+  }
+  begin_writes();
+}
+
+void LinkCore::begin_writes() {
+  Steps steps;
+  {
+    const std::scoped_lock lock(mutex_);
     steps = next_steps();
   }
   carry_out(steps);

@@ -71,6 +71,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   /// Writes that are wanted wait until the call's headers are out.
   void hold_writes();
   void release_writes();
+  /// The call has started: what is queued may go out.
+  void begin_writes();
 
   // What reactions report. One at a time, except that reads and writes overlap.
   void on_open(std::string peer, std::uint64_t listener);

@@ -14,13 +14,16 @@ ServerLink::ServerLink(std::shared_ptr<LinkSet> links, std::unique_ptr<ServerCal
       listener_(listener),
       peer_(call_->context.peer()) {
   set_thread(thread);
+  // From the beginning, as the link may be cancelled before it starts.
+  call_->done.to = &done_;
+  operation_started();
 }
 
 void ServerLink::start() {
-  operation_started();
-  call_->done.to = &done_;
+  if (!try_pin()) return;
   operation_started();
   call_->stream.SendInitialMetadata(&headers_);
+  unpin();
 }
 
 void ServerLink::headers_completed(bool ok) {
