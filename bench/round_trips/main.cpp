@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   std::vector<Peer> peers{
       {"grpc", "bare echo", true, [](const Load& l) { return round_trips::bare_grpc(l, false); }, {}},
       {"grpc", "bare echo, buffer hint", true, [](const Load& l) { return round_trips::bare_grpc(l, true); }, {}},
+      {"grpc", "bare echo, queues", true, round_trips::bare_grpc_queues, {}},
       {"grpc", "gateway and runner", false, round_trips::gateway_over_grpc, {}},
       {"websocket", "bare echo", true, [](const Load& l) { return round_trips::bare_beast(l, false, false); }, {}},
       {"websocket",

@@ -54,6 +54,8 @@ class Tally {
 /// gRPC's callback API and nothing else, messages echoed as they are. `hint`: writes with more waiting behind them say
 /// so, which lets gRPC put them into one packet.
 [[nodiscard]] Sample bare_grpc(const Load& load, bool hint);
+/// The same on completion queues, one with a thread for either side, and the hint.
+[[nodiscard]] Sample bare_grpc_queues(const Load& load);
 
 /// Beast and nothing else, a WebSocket a stream, messages echoed as they are: binary, or as `text` in Phoenix events.
 /// Two threads share one context, or stand `apart`, one with the clients and one with the servers.
