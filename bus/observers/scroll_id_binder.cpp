@@ -119,9 +119,11 @@ class ScrollIdBinder::Table {
   static_assert(sizeof(Binding) == 64);
 
   [[nodiscard]] const char* texts_of(std::uint32_t at, std::size_t bytes) const noexcept {
-    const char* texts = bindings_[at].texts.data();
-    if (bytes > kShort) std::memcpy(&texts, texts, sizeof texts);
-    return texts;
+    const auto& texts = bindings_[at].texts;
+    if (bytes <= kShort) return texts.data();
+    const char* elsewhere = nullptr;
+    std::memcpy(&elsewhere, texts.data(), sizeof elsewhere);
+    return elsewhere;
   }
   [[nodiscard]] bool is_of(std::uint32_t at, const Key& key) const noexcept {
     const std::size_t connector_size = key.first.size();
