@@ -39,9 +39,9 @@ class EventBlock {
         holders_.fetch_sub(holders, std::memory_order_acq_rel) != holders) {
       return;
     }
-    const EventRef* const end = events() + size_;
-    for (const EventRef* event = events(); event != end; ++event)
-      EventAccess::release(**event);
+    // From the back: what was received last is in the nearest cache, and what is freed last is made again first.
+    for (std::uint32_t i = size_; i-- > 0;)
+      EventAccess::release(*events()[i]);
     auto* self = const_cast<EventBlock*>(this);
     self->~EventBlock();
     pool_free(self);

@@ -1,12 +1,15 @@
 #include "bus/observers/scroll_id_binder.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cassert>
 #include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
 #include <utility>
 #include <vector>
-
-#include <boost/container/static_vector.hpp>
 
 #include "bus/internal/text_hash.hpp"
 
@@ -19,9 +22,9 @@ using Key = std::pair<std::string_view, std::string_view>;
 
 }  // namespace
 
-/// Bounded table of bindings, least recently used out first. Bindings stand in one array and link to each other by
-/// position. They are found by open addressing with linear probing over tags, so that which one it is likely to be can
-/// be told, and fetched, without looking at it.
+/// Bounded table of bindings, least recently used out first. They are found by open addressing with linear probing over
+/// tags, so that which one it is likely to be can be told, and fetched, without looking at it. Of a binding with short
+/// texts a look-up reads one cache line; sizes, and what comes before and after it in use, stand in a row of their own.
 class ScrollIdBinder::Table {
  public:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
@@ -29,8 +32,8 @@ class ScrollIdBinder::Table {
   explicit Table(std::size_t max_bindings) : max_(std::clamp<std::size_t>(max_bindings, 1, kNone)), slots_(kFewest) {}
 
   void bind(const Key& key, const Uuid& scroll_id) {
-    const std::uint64_t hash = hash_(key.first, key.second);
-    if (const std::uint32_t found = position_of(key, hash); found != kNone) {
+    const std::uint32_t tag = tag_of(key);
+    if (const std::uint32_t found = position_of(key, tag); found != kNone) {
       bindings_[found].scroll_id = scroll_id;
       move_to_front(found);
       return;
@@ -40,22 +43,20 @@ class ScrollIdBinder::Table {
       erase(last_);
       evicted.fetch_add(1, std::memory_order_relaxed);
     }
-    if (free_.empty()) {
-      free_.push_back(static_cast<std::uint32_t>(bindings_.size()));
-      bindings_.emplace_back();
-    }
-    const std::uint32_t at = free_.back();
-    free_.pop_back();
-    bindings_[at] = {key.first, key.second, scroll_id, hash, kNone, kNone};
+    make_room();
+    const std::uint32_t at = free_.empty() ? static_cast<std::uint32_t>(bindings_.size() - 1) : free_.back();
+    write(at, key);
+    bindings_[at].scroll_id = scroll_id;
+    if (!free_.empty()) free_.pop_back();
     link_front(at);
-    insert(at);
+    put({tag, at});
     size.store(++count_, std::memory_order_relaxed);
   }
 
-  const Uuid* find(const Key& key) { return use(position_of(key, hash_(key.first, key.second))); }
+  const Uuid* find(const Key& key) { return use(position_of(key, tag_of(key))); }
 
   void release(const Key& key) {
-    const std::uint32_t found = position_of(key, hash_(key.first, key.second));
+    const std::uint32_t found = position_of(key, tag_of(key));
     if (found == kNone) return;
     ++generation_;
     erase(found);
@@ -64,24 +65,31 @@ class ScrollIdBinder::Table {
   // A look-up in steps, each when what the one before asked for is likely to be there, as long as the generation is the
   // same.
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
-  [[nodiscard]] std::uint64_t prefetch(const Key& key) const noexcept {
-    const std::uint64_t hash = hash_(key.first, key.second);
-    __builtin_prefetch(&slots_[hash & mask_]);
-    return hash;
+  [[nodiscard]] std::uint32_t prefetch(const Key& key) const noexcept {
+    const std::uint32_t tag = tag_of(key);
+    __builtin_prefetch(&slots_[tag & mask_]);
+    return tag;
   }
   /// The first one with the same tag.
-  [[nodiscard]] std::uint32_t prefetch_binding(std::uint64_t hash) const noexcept {
-    const std::uint32_t at = likely_position(hash);
-    if (at != kNone) __builtin_prefetch(&bindings_[at], 1);
+  [[nodiscard]] std::uint32_t prefetch_binding(std::uint32_t tag) const noexcept {
+    std::size_t i = tag & mask_;
+    while (slots_[i].at != kNone && slots_[i].tag != tag)
+      i = (i + 1) & mask_;
+    const std::uint32_t at = slots_[i].at;
+    if (at != kNone) {
+      __builtin_prefetch(&bindings_[at]);
+      __builtin_prefetch(&entries_[at], 1);
+    }
     return at;
   }
+  [[nodiscard]] bool has_long_texts() const noexcept { return long_count_ != 0; }
   void prefetch_texts(std::uint32_t at) const noexcept {
-    __builtin_prefetch((*bindings_[at].connector_id).data());
-    __builtin_prefetch((*bindings_[at].session_id).data());
+    if (at == kNone) return;
+    __builtin_prefetch(texts_of(at, std::size_t{entries_[at].connector_size} + entries_[at].session_size));
   }
-  const Uuid* find_likely(std::uint32_t at, const Key& key, std::uint64_t hash) {
-    if (at != kNone && !bindings_[at].is_of(key)) [[unlikely]]
-      at = position_of(key, hash);
+  const Uuid* find_likely(std::uint32_t at, const Key& key) {
+    if (at != kNone && !is_of(at, key)) [[unlikely]]
+      return find(key);
     return use(at);
   }
 
@@ -91,33 +99,67 @@ class ScrollIdBinder::Table {
 
  private:
   static constexpr std::size_t kFewest = 16;
+  static constexpr std::size_t kShort = 48;
   struct Slot {
-    /// The upper half of the hash.
+    /// The lower half of the hash, whose lowest bits say where the search begins.
     std::uint32_t tag = 0;
     std::uint32_t at = kNone;
   };
   struct alignas(64) Binding {
-    OptionalText connector_id;
-    OptionalText session_id;
     Uuid scroll_id;
-    std::uint64_t hash = 0;
+    /// Connector id and session id, one behind the other; where they are if they are longer.
+    std::array<char, kShort> texts;
+  };
+  struct Entry {
     std::uint32_t newer = kNone;
     std::uint32_t older = kNone;
-    [[nodiscard]] bool is_of(const Key& key) const noexcept {
-      return internal::same_text(*session_id, key.second) && internal::same_text(*connector_id, key.first);
-    }
+    std::uint32_t connector_size = 0;
+    std::uint32_t session_size = 0;
   };
+  static_assert(sizeof(Binding) == 64);
 
-  static std::uint32_t tag_of(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash >> 32); }
-  [[nodiscard]] std::uint32_t likely_position(std::uint64_t hash) const noexcept {
-    for (std::size_t i = hash & mask_;; i = (i + 1) & mask_) {
-      if (slots_[i].at == kNone || slots_[i].tag == tag_of(hash)) return slots_[i].at;
-    }
+  [[nodiscard]] const char* texts_of(std::uint32_t at, std::size_t bytes) const noexcept {
+    const auto& texts = bindings_[at].texts;
+    if (bytes <= kShort) return texts.data();
+    const char* elsewhere = nullptr;
+    std::memcpy(&elsewhere, texts.data(), sizeof elsewhere);
+    return elsewhere;
   }
-  [[nodiscard]] std::uint32_t position_of(const Key& key, std::uint64_t hash) const noexcept {
-    for (std::size_t i = hash & mask_;; i = (i + 1) & mask_) {
-      if (slots_[i].at == kNone || (slots_[i].tag == tag_of(hash) && bindings_[slots_[i].at].is_of(key)))
-        return slots_[i].at;
+  [[nodiscard]] bool is_of(std::uint32_t at, const Key& key) const noexcept {
+    const std::size_t connector_size = key.first.size();
+    const std::size_t session_size = key.second.size();
+    const Entry& entry = entries_[at];
+    if (entry.connector_size != connector_size || entry.session_size != session_size) return false;
+    const char* const texts = texts_of(at, connector_size + session_size);
+    return internal::same_text({texts + connector_size, session_size}, key.second) &&
+           internal::same_text({texts, connector_size}, key.first);
+  }
+  [[nodiscard]] Key key_at(std::uint32_t at) const noexcept {
+    const Entry& entry = entries_[at];
+    const char* const texts = texts_of(at, std::size_t{entry.connector_size} + entry.session_size);
+    return {{texts, entry.connector_size}, {texts + entry.connector_size, entry.session_size}};
+  }
+  void write(std::uint32_t at, const Key& key) {
+    Binding& binding = bindings_[at];
+    char* to = binding.texts.data();
+    const std::size_t bytes = key.first.size() + key.second.size();
+    if (bytes > kShort) {
+      long_texts_[at] = std::make_unique<char[]>(bytes);
+      ++long_count_;
+      to = long_texts_[at].get();
+      std::memcpy(binding.texts.data(), &to, sizeof to);
+    }
+    std::copy(key.second.begin(), key.second.end(), std::copy(key.first.begin(), key.first.end(), to));
+    entries_[at].connector_size = static_cast<std::uint32_t>(key.first.size());
+    entries_[at].session_size = static_cast<std::uint32_t>(key.second.size());
+  }
+
+  [[nodiscard]] std::uint32_t tag_of(const Key& key) const noexcept {
+    return static_cast<std::uint32_t>(hash_(key.first, key.second));
+  }
+  [[nodiscard]] std::uint32_t position_of(const Key& key, std::uint32_t tag) const noexcept {
+    for (std::size_t i = tag & mask_;; i = (i + 1) & mask_) {
+      if (slots_[i].at == kNone || (slots_[i].tag == tag && is_of(slots_[i].at, key))) return slots_[i].at;
     }
   }
   const Uuid* use(std::uint32_t at) noexcept {
@@ -126,45 +168,49 @@ class ScrollIdBinder::Table {
     return &bindings_[at].scroll_id;
   }
 
-  /// At most three quarters of the slots are in use.
-  void insert(std::uint32_t at) {
+  /// For one more. At most three quarters of the slots are in use.
+  void make_room() {
     if ((count_ + 1) * 4 > slots_.size() * 3) {
       const auto old = std::exchange(slots_, std::vector<Slot>(slots_.size() * 2));
       mask_ = slots_.size() - 1;
       for (const Slot& slot : old) {
-        if (slot.at != kNone) put(slot.at);
+        if (slot.at != kNone) put(slot);
       }
     }
-    put(at);
+    // Past those in use and those that are free: one that a failure left over.
+    if (!free_.empty() || bindings_.size() > count_) return;
+    entries_.resize(bindings_.size() + 1);
+    long_texts_.resize(bindings_.size() + 1);
+    bindings_.emplace_back();
   }
-  void put(std::uint32_t at) noexcept {
-    std::size_t i = bindings_[at].hash & mask_;
+  void put(Slot slot) noexcept {
+    std::size_t i = slot.tag & mask_;
     while (slots_[i].at != kNone)
       i = (i + 1) & mask_;
-    slots_[i] = {tag_of(bindings_[at].hash), at};
+    slots_[i] = slot;
   }
   void take_out(std::uint32_t at) noexcept {
-    std::size_t hole = bindings_[at].hash & mask_;
+    std::size_t hole = tag_of(key_at(at)) & mask_;
     while (slots_[hole].at != at)
       hole = (hole + 1) & mask_;
     // Moves up whatever would not be found past the hole.
     for (std::size_t i = (hole + 1) & mask_; slots_[i].at != kNone; i = (i + 1) & mask_) {
-      if (((i - bindings_[slots_[i].at].hash) & mask_) < ((i - hole) & mask_)) continue;
+      if (((i - slots_[i].tag) & mask_) < ((i - hole) & mask_)) continue;
       slots_[std::exchange(hole, i)] = slots_[i];
     }
     slots_[hole] = {};
   }
 
   void link_front(std::uint32_t at) noexcept {
-    bindings_[at].older = first_;
-    bindings_[at].newer = kNone;
-    (first_ == kNone ? last_ : bindings_[first_].newer) = at;
+    entries_[at].older = first_;
+    entries_[at].newer = kNone;
+    (first_ == kNone ? last_ : entries_[first_].newer) = at;
     first_ = at;
   }
   void unlink(std::uint32_t at) noexcept {
-    const Binding& binding = bindings_[at];
-    (binding.newer == kNone ? first_ : bindings_[binding.newer].older) = binding.older;
-    (binding.older == kNone ? last_ : bindings_[binding.older].newer) = binding.newer;
+    const Entry& entry = entries_[at];
+    (entry.newer == kNone ? first_ : entries_[entry.newer].older) = entry.older;
+    (entry.older == kNone ? last_ : entries_[entry.older].newer) = entry.newer;
   }
   void move_to_front(std::uint32_t at) noexcept {
     if (at == first_) return;
@@ -172,20 +218,23 @@ class ScrollIdBinder::Table {
     link_front(at);
   }
   void erase(std::uint32_t at) {
+    free_.push_back(at);
     take_out(at);
     unlink(at);
-    bindings_[at] = {};
-    free_.push_back(at);
+    if (std::exchange(long_texts_[at], nullptr) != nullptr) --long_count_;
     size.store(--count_, std::memory_order_relaxed);
   }
 
   const std::size_t max_;
   const internal::TextHash hash_;
   std::size_t count_ = 0;
+  std::size_t long_count_ = 0;
   std::uint64_t generation_ = 0;
   std::vector<Slot> slots_;
   std::size_t mask_ = kFewest - 1;
   std::vector<Binding> bindings_;
+  std::vector<Entry> entries_;
+  std::vector<std::unique_ptr<char[]>> long_texts_;
   std::vector<std::uint32_t> free_;
   std::uint32_t first_ = kNone;
   std::uint32_t last_ = kNone;
@@ -218,44 +267,48 @@ void ScrollIdBinder::on_event(StagedEvent& event) {
 }
 
 std::size_t ScrollIdBinder::on_turn(const StagedTurn& turn) {
+  static constexpr std::size_t kMost = 128;
   struct Due {
-    StagedEvent event;
-    std::uint64_t hash;
-    std::uint32_t likely;
+    /// First what to look for, then where it is likely to be.
+    std::uint32_t tag_or_place;
+    std::uint8_t event;
     bool of_session;
   };
-  boost::container::static_vector<Due, 128> due;
-  std::size_t failed = 0;
-  const auto settle = [&] {
-    const std::uint64_t generation = table_->generation();
-    for (Due& one : due) {
-      if (!one.of_session) one.likely = table_->prefetch_binding(one.hash);
-    }
-    for (const Due& one : due) {
-      if (one.likely != Table::kNone) table_->prefetch_texts(one.likely);
-    }
-    for (Due& one : due) {
-      try {
-        if (one.of_session || table_->generation() != generation) {
-          on_event(one.event);
-        } else if (const Uuid* bound = table_->find_likely(one.likely, key_of(one.event.routing()), one.hash)) {
-          one.event.routing().scroll_id = *bound;
-        }
-      } catch (...) {
-        ++failed;
-      }
-    }
-    due.clear();
-  };
-  for (std::size_t i = 0; i < turn.size(); ++i) {
+  assert(turn.size() <= kMost);
+  // In the order of the turn, at the end of the array. Events are looked at from the back, for what was published last
+  // is in the nearest cache, and after it what comes first again.
+  std::array<Due, kMost> room;
+  Due* first = room.data() + kMost;
+  for (std::size_t i = turn.size(); i-- > 0;) {
     StagedEvent event = turn[i];
     const bool of_session = is_of_session(event.event());
     if (!of_session && !to_be_stamped(event.routing())) [[likely]]
       continue;
-    if (due.size() == due.capacity()) settle();
-    due.push_back({event, of_session ? 0 : table_->prefetch(key_of(event.routing())), Table::kNone, of_session});
+    *--first = {of_session ? 0 : table_->prefetch(key_of(event.routing())), static_cast<std::uint8_t>(i), of_session};
   }
-  if (!due.empty()) settle();
+  const std::span<Due> due(first, room.data() + kMost);
+  for (Due& one : due) {
+    if (!one.of_session) one.tag_or_place = table_->prefetch_binding(one.tag_or_place);
+  }
+  if (table_->has_long_texts()) {
+    for (const Due& one : due) {
+      if (!one.of_session) table_->prefetch_texts(one.tag_or_place);
+    }
+  }
+  const std::uint64_t generation = table_->generation();
+  std::size_t failed = 0;
+  for (const Due& one : due) {
+    StagedEvent event = turn[one.event];
+    try {
+      if (one.of_session || table_->generation() != generation) {
+        on_event(event);
+      } else if (const Uuid* bound = table_->find_likely(one.tag_or_place, key_of(event.routing()))) {
+        event.routing().scroll_id = *bound;
+      }
+    } catch (...) {
+      ++failed;
+    }
+  }
   return failed;
 }
 

@@ -1,6 +1,8 @@
 #include "bus/observers/scroll_id_binder.hpp"
 
+#include <algorithm>
 #include <array>
+#include <list>
 #include <memory>
 #include <optional>
 #include <random>
@@ -215,6 +217,73 @@ TEST_F(SmallTable, RebindingWhenFull_PushesNobodyOut) {
   bind("c", "3", to_string(uuid(3)));
   EXPECT_EQ(stamped_on(with_session("c", "1")), uuid(4));
   EXPECT_EQ(stamped_on(with_session("c", "2")), std::nullopt);
+}
+
+/// What a table of 40 bindings is to say, kept in a list in the order of use.
+class ListOfBindings {
+ public:
+  using Key = std::pair<std::string, std::string>;
+
+  std::optional<Uuid> find(const Key& key) {
+    const auto found = at(key);
+    if (found == bindings_.end()) return std::nullopt;
+    bindings_.splice(bindings_.begin(), bindings_, found);
+    return bindings_.front().second;
+  }
+  void bind(const Key& key, const Uuid& scroll_id) {
+    release(key);
+    bindings_.emplace_front(key, scroll_id);
+    if (bindings_.size() <= 40) return;
+    bindings_.pop_back();
+    ++evicted;
+  }
+  void release(const Key& key) {
+    if (const auto found = at(key); found != bindings_.end()) bindings_.erase(found);
+  }
+  [[nodiscard]] std::size_t size() const { return bindings_.size(); }
+  std::size_t evicted = 0;
+
+ private:
+  using Bindings = std::list<std::pair<Key, Uuid>>;
+  Bindings::iterator at(const Key& key) {
+    return std::find_if(bindings_.begin(), bindings_.end(), [&](const auto& one) { return one.first == key; });
+  }
+  Bindings bindings_;
+};
+
+class TableOf40 : public LateBinding {
+ protected:
+  TableOf40() : LateBinding(40) {}
+};
+
+// Texts of a pair are kept in one place up to 48 bytes and in another beyond, and may be cut in two anywhere.
+TEST_F(TableOf40, PairsOfAllLengths_AreBoundAsAListWouldHaveThem) {
+  ListOfBindings list;
+  std::minstd_rand random(29);
+  const auto pick = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+  for (int step = 0; step < 20'000; ++step) {
+    const std::string text(44 + pick(8), static_cast<char>('a' + pick(2)));
+    const std::size_t cut = pick(6) * 8;
+    const ListOfBindings::Key key(text.substr(0, cut), text.substr(cut));
+    switch (pick(8)) {
+      case 0:
+      case 1: {
+        const Uuid scroll_id = uuid(1 + pick(200));
+        bind(key.first, key.second, to_string(scroll_id));
+        list.bind(key, scroll_id);
+        break;
+      }
+      case 2:
+        bus->publish(SessionClosed{key.first, key.second});
+        list.release(key);
+        break;
+      default:
+        ASSERT_EQ(stamped_on(with_session(key.first, key.second)), list.find(key)) << "step " << step;
+    }
+    ASSERT_EQ(sut->stats().bindings, list.size());
+    ASSERT_EQ(sut->stats().evicted, list.evicted);
+  }
+  EXPECT_GT(list.evicted, 100u);
 }
 
 class NoTable : public LateBinding {
