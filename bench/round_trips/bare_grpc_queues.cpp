@@ -142,11 +142,15 @@ class Server {
 /// All of them on one thread.
 class Client {
  public:
-  Client(Tally& tally, grpc::GenericStub& stub, grpc::CompletionQueue& queue, std::size_t window)
-      : tally_(tally), window_(window), stream_(stub.PrepareCall(&context_, "/bench.Echo/Stream", &queue)) {
+  /// `open` counts those that are not over.
+  Client(Tally& tally, std::size_t& open, grpc::GenericStub& stub, grpc::CompletionQueue& queue, std::size_t window)
+      : tally_(tally),
+        open_(open),
+        window_(window),
+        stream_(stub.PrepareCall(&context_, "/bench.Echo/Stream", &queue)) {
+    ++open_;
     stream_->StartCall(&start_tag_);
   }
-  [[nodiscard]] bool over() const { return over_; }
 
  private:
   struct Asked {
@@ -182,10 +186,11 @@ class Client {
   void ended(bool /*ok*/) {}
   void finished(bool /*ok*/) {
     if (!status_.ok()) fail(status_.error_message().c_str());
-    over_ = true;
+    --open_;
   }
 
   Tally& tally_;
+  std::size_t& open_;
   const std::size_t window_;
   grpc::ClientContext context_;
   TagOf<Client, &Client::started> start_tag_{*this};
@@ -199,7 +204,6 @@ class Client {
   grpc::Status status_;
   std::deque<Asked> asked_;
   std::uint64_t next_ = 0;
-  bool over_ = false;
 };
 
 }  // namespace
@@ -212,21 +216,16 @@ Sample bare_grpc_queues(const Load& load) {
                                                    grpc::InsecureChannelCredentials(), arguments));
   Tally tally(load);
   grpc::CompletionQueue queue;
+  std::size_t open = 0;
   std::vector<std::unique_ptr<Client>> clients;
   for (std::size_t i = 0; i < load.streams; ++i) {
     const std::size_t window = load.concurrency / load.streams + (i < load.concurrency % load.streams ? 1 : 0);
-    clients.push_back(std::make_unique<Client>(tally, stub, queue, window));
+    clients.push_back(std::make_unique<Client>(tally, open, stub, queue, window));
   }
   void* tag = nullptr;
   bool ok = false;
-  std::size_t over = 0;
-  while (over < clients.size() && queue.Next(&tag, &ok)) {
+  while (open != 0 && queue.Next(&tag, &ok))
     static_cast<Tag*>(tag)->done(ok);
-    if (ok) continue;
-    over = 0;
-    for (const auto& client : clients)
-      over += client->over() ? 1 : 0;
-  }
   queue.Shutdown();
   run(queue);
   return tally.sample();
