@@ -11,6 +11,7 @@
 
 #include "connector/agent/agent_server.hpp"
 #include "tests/support/context_threads.hpp"
+#include "tests/support/raw_messages.hpp"
 #include "tests/support/watchdog.hpp"
 #include "transport/codec/agent_codec.hpp"
 #include "transport/codec/agent_control.hpp"
@@ -26,24 +27,6 @@ using namespace std::chrono_literals;
 using namespace connector;
 namespace messages = transport::agent_messages;
 namespace wire = zentinel::agent::v2;
-
-/// A message as it came.
-struct RawMessage {
-  static constexpr std::string_view event_name = "raw";
-  static constexpr EventKind event_kind = EventKind::custom;
-  std::string bytes;
-};
-class RawDecoder final : public transport::FrameDecoder {
- public:
-  Result<transport::DecodedFrame> decode(std::string_view frame,
-                                         const transport::StreamIdentity& stream) const override {
-    Routing routing = stream.routing;
-    routing.kind = RawMessage::event_kind;
-    return transport::DecodedFrame{
-        make_event(RawMessage{std::string(frame)}, std::move(routing), stream.origin, stream.source, frame.size()),
-        transport::FrameClass::control};
-  }
-};
 
 class Blocking final : public AgentHandler {
  public:

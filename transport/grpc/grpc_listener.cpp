@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -136,11 +137,31 @@ struct GrpcListener::State {
         options(std::move(chosen)),
         unused({options.max_unused_connections, options.handshake_timeout, options.max_connection_idle}) {}
 
-  class NextCall;
+  struct Queue;
+  /// Waits for a call, and for the next one after it, until the server is shut down.
+  class NextCall {
+   public:
+    NextCall(State& state, Queue& queue) : state_(state), queue_(queue) {}
+    void wait();
+
+   private:
+    void came(bool ok);
+
+    State& state_;
+    Queue& queue_;
+    std::unique_ptr<internal::ServerCall> call_;
+    internal::CompletionOf<NextCall, &NextCall::came> came_{*this};
+  };
   /// A queue, on which calls come in, and its thread.
   struct Queue {
-    explicit Queue(std::unique_ptr<grpc::ServerCompletionQueue> queue) : calls(queue.get()), thread(std::move(queue)) {}
+    Queue(State& state, std::unique_ptr<grpc::ServerCompletionQueue> queue)
+        : calls(queue.get()), thread(std::move(queue)) {
+      for (int i = 0; i < kCallsAwaited; ++i)
+        awaited.emplace_back(state, *this).wait();
+    }
     grpc::ServerCompletionQueue* const calls;
+    std::list<NextCall> awaited;
+    /// Last, so that it has ended before what it works on goes.
     internal::CompletionThread thread;
   };
 
@@ -169,35 +190,17 @@ struct GrpcListener::State {
   internal::Closer closer;
 };
 
-/// Waits for a call, and for the next one after it. Owns itself until the server is shut down.
-class GrpcListener::State::NextCall {
- public:
-  static void start(State& state, Queue& queue) {
-    auto* const self = new NextCall(state, queue);  // NOLINT(cppcoreguidelines-owning-memory)
-    self->wait();
-  }
+void GrpcListener::State::NextCall::wait() {
+  call_ = std::make_unique<internal::ServerCall>();
+  state_.generic.RequestCall(&call_->context, &call_->stream, queue_.calls, queue_.calls, &came_);
+}
 
- private:
-  NextCall(State& state, Queue& queue) : state_(state), queue_(queue) {}
-  void wait() {
-    call_ = std::make_unique<internal::ServerCall>();
-    state_.generic.RequestCall(&call_->context, &call_->stream, queue_.calls, queue_.calls, &came_);
-  }
-  void came(bool ok) {
-    if (!ok) {
-      delete this;  // NOLINT(cppcoreguidelines-owning-memory)
-      return;
-    }
-    auto call = std::move(call_);
-    wait();
-    state_.take(std::move(call), queue_.thread);
-  }
-
-  State& state_;
-  Queue& queue_;
-  std::unique_ptr<internal::ServerCall> call_;
-  internal::CompletionOf<NextCall, &NextCall::came> came_{*this};
-};
+void GrpcListener::State::NextCall::came(bool ok) {
+  auto call = std::move(call_);
+  if (!ok) return;
+  wait();
+  state_.take(std::move(call), queue_.thread);
+}
 
 void GrpcListener::State::take(std::unique_ptr<internal::ServerCall> call, internal::CompletionThread& thread) {
   unused.used(call->context.peer());
@@ -298,9 +301,7 @@ Result<Endpoint> GrpcListener::listen() {
   state.server = builder.BuildAndStart();
   if (!state.server) return Error(errc::invalid_state, to_string(state.endpoint) + ": gRPC could not start a server");
   for (auto& queue : queues) {
-    state.queues.push_back(std::make_unique<State::Queue>(std::move(queue)));
-    for (int i = 0; i < kCallsAwaited; ++i)
-      State::NextCall::start(state, *state.queues.back());
+    state.queues.push_back(std::make_unique<State::Queue>(state, std::move(queue)));
   }
   state.acceptor = std::move(*acceptor);
   state.acceptor->start([&state](int listener_fd, int fd) { state.accepted(listener_fd, fd); },

@@ -3,6 +3,7 @@
 #include "transport/codec/agent_control.hpp"
 
 #include "tests/connector/agent/agent_server_fixture.hpp"
+#include "tests/support/raw_messages.hpp"
 #include "zentinel/agent/v2/agent.pb.h"
 
 namespace sharingbus::test {
@@ -12,24 +13,6 @@ namespace wire = zentinel::agent::v2;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-/// A message as it came.
-struct RawMessage {
-  static constexpr std::string_view event_name = "raw";
-  static constexpr EventKind event_kind = EventKind::custom;
-  std::string bytes;
-};
-class RawDecoder final : public transport::FrameDecoder {
- public:
-  Result<transport::DecodedFrame> decode(std::string_view frame,
-                                         const transport::StreamIdentity& stream) const override {
-    Routing routing = stream.routing;
-    routing.kind = RawMessage::event_kind;
-    return transport::DecodedFrame{
-        make_event(RawMessage{std::string(frame)}, std::move(routing), stream.origin, stream.source, frame.size()),
-        transport::FrameClass::control};
-  }
-};
 
 /// Whoever dials a control stream, written by hand.
 class Dialler {

@@ -80,7 +80,9 @@ std::shared_ptr<ChannelPool::Channel> ChannelPool::find_room(std::vector<std::sh
     const bool failed = state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN;
     if (!failed && (!best->connected || state == GRPC_CHANNEL_READY)) return best;
     best->retired = true;
-    if (best->streams == 0) freed.push_back(remove(best));
+    if (best->streams != 0) continue;
+    std::erase(channels_, best);
+    freed.push_back(std::move(best));
   }
 }
 
@@ -93,13 +95,7 @@ std::shared_ptr<ChannelPool::Channel> ChannelPool::make_channel() const {
   return channel;
 }
 
-std::shared_ptr<ChannelPool::Channel> ChannelPool::remove(const std::shared_ptr<Channel>& channel) {
-  std::erase(channels_, channel);
-  return channel;
-}
-
 void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
-  std::shared_ptr<Channel> freed;
   const std::scoped_lock lock(mutex_);
   if (--channel->streams != 0) return;
   channel->connected = channel->not_ready = false;
@@ -107,7 +103,7 @@ void ChannelPool::release(const std::shared_ptr<Channel>& channel) {
   const bool spare = std::any_of(channels_.begin(), channels_.end(), [&](const std::shared_ptr<Channel>& each) {
     return each != channel && each->has_room();
   });
-  if (channel->retired || spare) freed = remove(channel);
+  if (channel->retired || spare) std::erase(channels_, channel);
 }
 
 void ChannelPool::mark_open(Channel& channel) {

@@ -81,8 +81,7 @@ class ChannelPool : public std::enable_shared_from_this<ChannelPool> {
 
   [[nodiscard]] std::shared_ptr<Channel> make_channel() const;
   [[nodiscard]] std::shared_ptr<Channel> find_room(std::vector<std::shared_ptr<Channel>>& freed);
-  /// Takes it out of the pool; what is returned may be freed after unlocking.
-  [[nodiscard]] std::shared_ptr<Channel> remove(const std::shared_ptr<Channel>& channel);
+  /// The caller still holds it, and so frees it after unlocking.
   void release(const std::shared_ptr<Channel>& channel);
   void mark_full(Channel& channel);
   void mark_open(Channel& channel);

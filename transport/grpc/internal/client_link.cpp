@@ -76,7 +76,7 @@ void ClientLink::start_completed(bool /*ok*/) {
 
 void ClientLink::headers_completed(bool ok) {
   operation_started();
-  stream_->Finish(&status_, &finish_);
+  stream_->Finish(&status_, end_only());
   if (!ok || is_refusal(*context_)) {
     end();
   } else {
@@ -89,15 +89,7 @@ void ClientLink::headers_completed(bool ok) {
 
 void ClientLink::end_writes() {
   operation_started();
-  stream_->WritesDone(&end_writes_);
-}
-
-void ClientLink::end_writes_completed(bool /*ok*/) {
-  operation_ended();
-}
-
-void ClientLink::finish_completed(bool /*ok*/) {
-  operation_ended();
+  stream_->WritesDone(end_only());
 }
 
 void ClientLink::look_for_leaving() {

@@ -66,8 +66,6 @@ class ClientLink final : public LinkCore {
 
   void start_completed(bool ok);
   void headers_completed(bool ok);
-  void end_writes_completed(bool ok);
-  void finish_completed(bool ok);
 
   void expire();
   void cancel_timer();
@@ -80,8 +78,6 @@ class ClientLink final : public LinkCore {
   grpc::Status status_;
   CompletionOf<ClientLink, &ClientLink::start_completed> start_{*this};
   CompletionOf<ClientLink, &ClientLink::headers_completed> headers_{*this};
-  CompletionOf<ClientLink, &ClientLink::end_writes_completed> end_writes_{*this};
-  CompletionOf<ClientLink, &ClientLink::finish_completed> finish_{*this};
   ChannelPool::Lease lease_;
   /// Guarded by the mutex.
   TimerId timer_ = 0;

@@ -68,6 +68,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void set_thread(CompletionThread& thread) noexcept { thread_ = &thread; }
   void operation_started() noexcept { in_flight_.fetch_add(1, std::memory_order_relaxed); }
   void operation_ended();
+  /// Of operations whose end tells nothing.
+  [[nodiscard]] Completion* end_only() noexcept { return &end_only_; }
   /// Writes that are wanted wait until the call's headers are out.
   void hold_writes();
   void release_writes();
@@ -118,6 +120,7 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
  private:
   void read_completed(bool ok);
   void write_completed(bool ok);
+  void end_completed(bool /*ok*/) { operation_ended(); }
   void on_message();
   void on_written(bool ok);
   void write_turn();
@@ -138,6 +141,7 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   CompletionThread* thread_ = nullptr;
   CompletionOf<LinkCore, &LinkCore::read_completed> read_{*this};
   CompletionOf<LinkCore, &LinkCore::write_completed> write_{*this};
+  CompletionOf<LinkCore, &LinkCore::end_completed> end_only_{*this};
   bool over_ = false;
   bool closed_ = false;
   /// `StreamOpened` has been published: reading may start.

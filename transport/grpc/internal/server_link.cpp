@@ -56,11 +56,7 @@ void ServerLink::let_go() {
     if (reason_) status = to_status(*reason_);
   }
   operation_started();
-  call_->stream.Finish(status, &finish_);
-  operation_ended();
-}
-
-void ServerLink::finish_completed(bool /*ok*/) {
+  call_->stream.Finish(status, end_only());
   operation_ended();
 }
 

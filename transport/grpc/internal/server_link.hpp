@@ -55,7 +55,6 @@ class ServerLink final : public LinkCore {
   void close(Error error) override;
 
   void headers_completed(bool ok);
-  void finish_completed(bool ok);
   void done_completed(bool ok);
 
   /// The peer or its connection is gone.
@@ -64,7 +63,6 @@ class ServerLink final : public LinkCore {
   const std::shared_ptr<LinkSet> links_;
   std::unique_ptr<ServerCall> call_;
   CompletionOf<ServerLink, &ServerLink::headers_completed> headers_{*this};
-  CompletionOf<ServerLink, &ServerLink::finish_completed> finish_{*this};
   CompletionOf<ServerLink, &ServerLink::done_completed> done_{*this};
   const std::uint64_t listener_;
   const std::string peer_;
