@@ -3,6 +3,7 @@
 #include <array>
 
 #include "bus/internal/event_pool.hpp"
+#include "bus/internal/text_hash.hpp"
 
 namespace sharingbus {
 namespace {
@@ -45,6 +46,13 @@ std::optional<EventOrigin> parse_event_origin(std::string_view name) noexcept {
 
 void* detail::allocate_event(std::size_t bytes) {
   return internal::pool_allocate(bytes);
+}
+
+OptionalText::Text* OptionalText::Text::make(std::string_view view) {
+  const std::size_t size = view.size();
+  auto* text = ::new (internal::pool_allocate(sizeof(Text) + size)) Text{1, static_cast<std::uint32_t>(size)};
+  internal::copy_text(view, reinterpret_cast<char*>(text + 1));
+  return text;
 }
 
 void detail::free_event(void* memory) noexcept {

@@ -79,12 +79,7 @@ class OptionalText {
     std::atomic<std::uint32_t> holders;
     std::uint32_t size;
 
-    static Text* make(std::string_view view) {
-      void* memory = detail::allocate_event(sizeof(Text) + view.size());
-      auto* text = ::new (memory) Text{1, static_cast<std::uint32_t>(view.size())};
-      std::copy(view.begin(), view.end(), reinterpret_cast<char*>(text + 1));
-      return text;
-    }
+    static Text* make(std::string_view view);
     [[nodiscard]] std::string_view view() const noexcept { return {reinterpret_cast<const char*>(this + 1), size}; }
     void release() noexcept {
       if (holders.load(std::memory_order_acquire) == 1 || holders.fetch_sub(1, std::memory_order_acq_rel) == 1) {

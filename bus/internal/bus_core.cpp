@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "bus/internal/asymmetric_fence.hpp"
 #include "bus/internal/dispatch_scope.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/job_tail.hpp"
@@ -30,7 +31,9 @@ BusCore::BusCore(BusOptions options)
     : options_(std::move(options)),
       clock_(options_.clock != nullptr ? *options_.clock : system_clock_),
       ingress_(options_.ingress_capacity, options_.ingress_capacity_bytes),
-      fanout_(options_, clock_) {}
+      fanout_(options_, clock_) {
+  prepare_fences();
+}
 
 BusCore::~BusCore() {
   for (BusEvent* event : evicted_)

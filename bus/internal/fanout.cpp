@@ -22,6 +22,11 @@ constexpr std::size_t kAhead = 6;
 Fanout::Fanout(const BusOptions& options, const Clock& clock)
     : options_(options), clock_(clock), history_(options.history_events, options.history_bytes) {
   matches_.reserve(kTurn);
+  look_who_hears_losses();
+}
+
+void Fanout::look_who_hears_losses() noexcept {
+  losses_are_heard_ = options_.log || !dead_letter_index_.empty();
 }
 
 void Fanout::run_stages(std::span<BusEvent* const> events) noexcept {
@@ -88,7 +93,9 @@ inline void Fanout::touch_inbox(GroupInbox& inbox) {
 inline void Fanout::touch(SubscriberState& state) {
   if (GroupInbox* inbox = state.inbox()) return touch_inbox(*inbox);
   if (std::exchange(state.touched, true)) return;
-  touched_.push_back(&state);
+  if (touched_count_ == touched_.size()) [[unlikely]]
+    touched_.resize(touched_count_ * 2 + 16);
+  touched_[touched_count_++] = &state;
 }
 
 inline bool Fanout::tells_of_losses(const SubscriberState& state) const noexcept {
@@ -97,7 +104,7 @@ inline bool Fanout::tells_of_losses(const SubscriberState& state) const noexcept
 
 /// A loss of its has no more effect than to be booked.
 inline bool Fanout::loses_quietly(const SubscriberState& state) const noexcept {
-  return state.overflow() != Overflow::close_subscriber && !options_.log && !tells_of_losses(state);
+  return state.may_lose_quietly() && !losses_are_heard_;
 }
 
 /// Sets an event's references, while nobody else can see it, and puts it into the history, which has one of its own.
@@ -382,6 +389,7 @@ void Fanout::add(SubscriberState& state, std::uint64_t next_sequence) {
   state.table_position = static_cast<std::uint32_t>(table_.size());
   if (state.wants_dead_letters) {
     dead_letter_index_.add(&state, state.filter());
+    look_who_hears_losses();
   } else {
     replay(state, next_sequence);
     if (state.takes_runs()) {
@@ -431,6 +439,7 @@ void Fanout::remove(SubscriberState& state) {
   if (state.table_position >= table_.size() || table_[state.table_position] != &state) return;
   if (state.wants_dead_letters) {
     dead_letter_index_.remove(&state, state.filter());
+    look_who_hears_losses();
   } else if (state.takes_runs()) {
     const auto place = std::find(shared_.begin(), shared_.end(), &state);
     *place = shared_.back();
@@ -483,7 +492,8 @@ void Fanout::publish_inboxes() noexcept {
 }
 
 bool Fanout::balanced() const noexcept {
-  return std::all_of(touched_.begin(), touched_.end(),
+  const std::span touched = std::span(touched_).first(touched_count_);
+  return std::all_of(touched.begin(), touched.end(),
                      [](const SubscriberState* state) { return state->producer_balanced(); });
 }
 
@@ -492,9 +502,9 @@ void Fanout::wake_touched() noexcept {
   detail::Waiter* first = nullptr;
   detail::Waiter* last = nullptr;
   // One fence for all of them is cheaper than a read-modify-write for each that is at work.
-  const bool fenced = touched_.size() > 1;
+  const bool fenced = touched_count_ > 1;
   if (fenced) full_fence();
-  for (SubscriberState* state : touched_) {
+  for (SubscriberState* state : std::span(touched_).first(touched_count_)) {
     state->touched = false;
     detail::Waiter* const waiter = fenced ? state->take_parked_behind_fence() : state->take_parked();
     if (waiter == nullptr) continue;
@@ -510,7 +520,7 @@ void Fanout::wake_touched() noexcept {
     first = last = waiter;
   }
   if (first != nullptr) first->target->wake(first, last);
-  touched_.clear();
+  touched_count_ = 0;
 }
 
 }  // namespace sharingbus::internal

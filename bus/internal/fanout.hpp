@@ -80,6 +80,7 @@ class Fanout {
   void book_loss(SubscriberState& state, const EventRef& event, bool in_band) noexcept;
   void log_loss(SubscriberState& state, std::uint64_t count);
   void tell_of_loss(SubscriberState& state, const EventRef& event) noexcept;
+  void look_who_hears_losses() noexcept;
   void replay(SubscriberState& state, std::uint64_t next_sequence);
   void remove(SubscriberState& state);
   void touch(SubscriberState& state);
@@ -107,10 +108,14 @@ class Fanout {
   /// The subscription that a notice is about, while that notice is dispatched.
   SubscriptionId left_out_ = 0;
   bool losing_dead_letter_ = false;
+  /// By the log or by dead-letter subscriptions.
+  bool losses_are_heard_ = false;
 
   std::vector<Match> matches_;
   std::vector<EventRef> displaced_;
+  /// The first `touched_count_` are to be looked after when the turn is over.
   std::vector<SubscriberState*> touched_;
+  std::size_t touched_count_ = 0;
   std::vector<GroupInbox*> inboxes_;
   std::vector<SubscriberState*> to_close_;
   /// Kept until the turn is over.

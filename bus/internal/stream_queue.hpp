@@ -5,15 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <span>
 #include <utility>
 
 #include "bus/event.hpp"
+#include "bus/internal/biased_lock.hpp"
 #include "bus/internal/event_access.hpp"
 #include "bus/internal/event_block.hpp"
-#include "bus/internal/spin_lock.hpp"
 #include "bus/received.hpp"
 
 namespace sharingbus::internal {
@@ -75,9 +74,10 @@ class StreamQueue {
   /// `gap.count` events that would have come here are lost. False: they make a gap larger that the consumer has not
   /// taken yet, so it knows that there is something, or will see so before it sleeps.
   bool lose(const Gap& gap) {
-    const std::scoped_lock lock(rare().lock);
-    Gap& open = rare_->open_gap;
-    if (!gap_open_.load(std::memory_order_relaxed)) {
+    Rare& rare = this->rare();
+    const BiasedLock::Owner owner(rare.lock);
+    Gap& open = rare.open_gap;
+    if (!gap_open_.load(std::memory_order_relaxed)) [[unlikely]] {
       open = gap;
       gap_open_.store(true, std::memory_order_release);
       return true;
@@ -217,7 +217,7 @@ class StreamQueue {
   /// What most queues never need: made when the first event is lost, or at once for a bound in bytes.
   struct Rare {
     /// Of the open gap, whoever makes, widens or ends it.
-    SpinLock lock;
+    BiasedLock lock;
     Gap open_gap;
     std::size_t capacity_bytes = 0;
     std::atomic<std::uint64_t> bytes_in{0};
@@ -298,7 +298,7 @@ class StreamQueue {
   /// An event follows the open gap, so its place is fixed. Returns the number of words.
   std::uint64_t settle_gap() {
     if (!gap_open_.load(std::memory_order_relaxed)) return 0;
-    const std::scoped_lock lock(rare_->lock);
+    const BiasedLock::Owner owner(rare_->lock);
     if (!gap_open_.load(std::memory_order_relaxed)) return 0;
     append_gap(rare_->open_gap);
     gap_open_.store(false, std::memory_order_relaxed);
@@ -351,7 +351,7 @@ class StreamQueue {
 
   Lent take_open_gap() {
     if (!gap_open_.load(std::memory_order_acquire)) return {};
-    const std::scoped_lock lock(rare_->lock);
+    const BiasedLock::Visitor visitor(rare_->lock);
     // Under the lock, because events may have been queued between the caller's look and the loss.
     if (!gap_open_.load(std::memory_order_relaxed) || read_ != written_.load(std::memory_order_acquire)) return {};
     gap_open_.store(false, std::memory_order_relaxed);

@@ -140,7 +140,7 @@ SubscriberState::SubscriberState(SubscriptionId id, SubscriptionOptions options,
       wait_(options.wait),
       on_throw_(options.on_throw),
       takes_runs_(options.filter.is_all() && kind_ == Kind::stream && options.capacity_bytes == 0),
-      hooks_losses_(options.on_drop != nullptr),
+      may_lose_quietly_(options.overflow != Overflow::close_subscriber && options.on_drop == nullptr),
       filter_(std::move(options.filter)),
       rare_(Rare::of(kind_, options, callback)),
       ledger_(ledger) {
@@ -217,6 +217,10 @@ SubscriptionStats SubscriberState::stats() const {
   stats.last_received_sequence = read(last_received_);
   stats.closed = ended_.load(std::memory_order_acquire) || is_let_go();
   return stats;
+}
+
+bool SubscriberState::hooks_losses() const noexcept {
+  return rare_ != nullptr && rare_->on_drop != nullptr;
 }
 
 const std::function<void(const EventRef&)>& SubscriberState::on_drop() const noexcept {

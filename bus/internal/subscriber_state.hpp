@@ -117,7 +117,9 @@ class SubscriberState {
     if (const StreamQueue* queue = queue_.load(std::memory_order_relaxed)) queue->prefetch_consumer();
     __builtin_prefetch(&received_, 1);
   }
-  [[nodiscard]] bool hooks_losses() const noexcept { return hooks_losses_; }
+  [[nodiscard]] bool hooks_losses() const noexcept;
+  /// A loss has no more effect than to be booked, unless it is heard of by others.
+  [[nodiscard]] bool may_lose_quietly() const noexcept { return may_lose_quietly_; }
   /// Only when there is one.
   [[nodiscard]] const std::function<void(const EventRef&)>& on_drop() const noexcept;
   [[nodiscard]] const SlowPolicy& slow_policy() const noexcept;
@@ -241,7 +243,7 @@ class SubscriberState {
   const WaitStrategy wait_ : 4;
   const OnThrow on_throw_ : 2;
   const bool takes_runs_ : 1;
-  const bool hooks_losses_ : 1;
+  const bool may_lose_quietly_ : 1;
 
   // Seldom looked at. It keeps apart what the two sides write.
   std::unique_ptr<Losses> losses_;

@@ -87,10 +87,20 @@ class ScrollIdBinder::Table {
     if (at == kNone) return;
     __builtin_prefetch(texts_of(at, std::size_t{entries_[at].connector_size} + entries_[at].session_size));
   }
-  const Uuid* find_likely(std::uint32_t at, const Key& key) {
-    if (at != kNone && !is_of(at, key)) [[unlikely]]
-      return find(key);
-    return use(at);
+
+  [[nodiscard]] bool is_of(std::uint32_t at, const Key& key) const noexcept {
+    const std::size_t connector_size = key.first.size();
+    const std::size_t session_size = key.second.size();
+    const Entry& entry = entries_[at];
+    if (entry.connector_size != connector_size || entry.session_size != session_size) return false;
+    const char* const texts = texts_of(at, connector_size + session_size);
+    return internal::same_text({texts + connector_size, session_size}, key.second) &&
+           internal::same_text({texts, connector_size}, key.first);
+  }
+  /// The scroll id of one that is there.
+  const Uuid& used(std::uint32_t at) noexcept {
+    move_to_front(at);
+    return bindings_[at].scroll_id;
   }
 
   std::atomic<std::uint64_t> size{0};
@@ -125,15 +135,6 @@ class ScrollIdBinder::Table {
     std::memcpy(&elsewhere, texts.data(), sizeof elsewhere);
     return elsewhere;
   }
-  [[nodiscard]] bool is_of(std::uint32_t at, const Key& key) const noexcept {
-    const std::size_t connector_size = key.first.size();
-    const std::size_t session_size = key.second.size();
-    const Entry& entry = entries_[at];
-    if (entry.connector_size != connector_size || entry.session_size != session_size) return false;
-    const char* const texts = texts_of(at, connector_size + session_size);
-    return internal::same_text({texts + connector_size, session_size}, key.second) &&
-           internal::same_text({texts, connector_size}, key.first);
-  }
   [[nodiscard]] Key key_at(std::uint32_t at) const noexcept {
     const Entry& entry = entries_[at];
     const char* const texts = texts_of(at, std::size_t{entry.connector_size} + entry.session_size);
@@ -162,11 +163,7 @@ class ScrollIdBinder::Table {
       if (slots_[i].at == kNone || (slots_[i].tag == tag && is_of(slots_[i].at, key))) return slots_[i].at;
     }
   }
-  const Uuid* use(std::uint32_t at) noexcept {
-    if (at == kNone) return nullptr;
-    move_to_front(at);
-    return &bindings_[at].scroll_id;
-  }
+  const Uuid* use(std::uint32_t at) noexcept { return at == kNone ? nullptr : &used(at); }
 
   /// For one more. At most three quarters of the slots are in use.
   void make_room() {
@@ -296,18 +293,25 @@ std::size_t ScrollIdBinder::on_turn(const StagedTurn& turn) {
     }
   }
   const std::uint64_t generation = table_->generation();
+  bool as_looked_up = true;
   std::size_t failed = 0;
   for (const Due& one : due) {
     StagedEvent event = turn[one.event];
-    try {
-      if (one.of_session || table_->generation() != generation) {
-        on_event(event);
-      } else if (const Uuid* bound = table_->find_likely(one.tag_or_place, key_of(event.routing()))) {
-        event.routing().scroll_id = *bound;
+    if (!one.of_session && as_looked_up) [[likely]] {
+      const std::uint32_t at = one.tag_or_place;
+      if (at == Table::kNone) continue;
+      Routing& routing = event.routing();
+      if (table_->is_of(at, key_of(routing))) [[likely]] {
+        routing.scroll_id.emplace(table_->used(at));
+        continue;
       }
+    }
+    try {
+      on_event(event);
     } catch (...) {
       ++failed;
     }
+    as_looked_up = table_->generation() == generation;
   }
   return failed;
 }

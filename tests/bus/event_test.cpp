@@ -94,6 +94,18 @@ TEST(Event, SizeBytes_GrowsByWhatTheMakerDeclares) {
   EXPECT_EQ(heavy->size_bytes(), plain->size_bytes() + 1000);
 }
 
+TEST(OptionalText, OfAnySize_ReadsAsItWasGiven) {
+  std::string text;
+  for (int size = 0; size < 200; ++size) {
+    const OptionalText sut(text);
+    const OptionalText copy = sut;
+    ASSERT_TRUE(sut.has_value());
+    EXPECT_EQ(*sut, text);
+    EXPECT_EQ(copy, text);
+    text.push_back(static_cast<char>('!' + size % 90));
+  }
+}
+
 TEST(EventDraft, DroppedUnpublished_DestroysThePayload) {
   std::atomic<int> alive{0};
   {

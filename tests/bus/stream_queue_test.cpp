@@ -80,6 +80,21 @@ TEST(StreamQueue, LossWithoutAnEvent_IsReadable) {
   EXPECT_TRUE(sut.pop().empty());
 }
 
+TEST(StreamQueue, ManyLossesInARow_AreOneGapUntilItIsTaken) {
+  StreamQueue sut(3);
+  for (std::uint64_t i = 1; i <= 100; ++i)
+    lose(sut, i);
+  EXPECT_EQ(*sut.pop().gap(), (Gap{1, 100, 100}));
+  EXPECT_TRUE(sut.pop().empty());
+  for (std::uint64_t i = 101; i <= 150; ++i)
+    lose(sut, i);
+  push(sut, 151);
+  lose(sut, 152);
+  EXPECT_EQ(*sut.pop().gap(), (Gap{101, 150, 50}));
+  EXPECT_NE(sut.pop().event(), nullptr);
+  EXPECT_EQ(*sut.pop().gap(), (Gap{152, 152, 1}));
+}
+
 TEST(StreamQueue, LossBeforeAnEvent_StandsBeforeIt) {
   StreamQueue sut(3);
   push(sut, 1);

@@ -62,10 +62,11 @@ QUICK = {
         "DROPS EVENTS=1 INBOXES=2 CLOSES",
     ],
     "inline_callback": ["EVENTS=3", "EVENTS=2 INSIDE"],
+    "biased_lock": ["VISITS=2"],
 }
 
 SHORT = [one for one in QUICK["subscriber_queue"] + QUICK["callback_group"] if "COARSE" not in one and "STAYS" not in one]
-SHORT += QUICK["inline_callback"]
+SHORT += QUICK["inline_callback"] + QUICK["biased_lock"]
 
 FULL = {
     "ingress": [
@@ -100,6 +101,7 @@ FULL = {
         "INBOXES=2 EXECUTORS=2 DROPS",
     ],
     "inline_callback": ["EVENTS=6"],
+    "biased_lock": ["ENTRIES=12 VISITS=4"],
 }
 
 # Model: configurations with a known bug, which spin has to find. M_…: a mistake put in by hand. ONCE_…: what the C++ did
@@ -137,6 +139,7 @@ MUTANTS = {
         "ONCE_START INBOXES=0",
     ],
     "inline_callback": ["M_NO_SECOND_LOOK", "M_NO_WAIT"],
+    "biased_lock": ["M_NO_LOOK", "M_NO_FENCE", "M_NO_WAIT"],
 }
 
 

@@ -12,9 +12,9 @@
  *   PUSH_LOCKED, LEND_LOCKED      ConflatingQueue::push and lend: each is one step, because a mutex guards all of it
  *
  * A gap takes 2 words here (the kind; first and last), 4 in the C++; its count is last - first + 1, because every event
- * matches. What happens under the lock of an open gap is one step: all that is shared and not guarded by that lock is
- * one load (written_ in take_open_gap; head_ in settle_gap's append, where an older head_ only costs a segment). A loss
- * that makes an open gap larger wakes nobody.
+ * matches. What happens under the lock of an open gap (biased_lock.pml) is one step: all that is shared and not guarded
+ * by that lock is one load (written_ in take_open_gap; head_ in settle_gap's append, where an older head_ only costs a
+ * segment). A loss that makes an open gap larger wakes nobody.
  * Receivers share nothing, so most runs have one; those with three show the dispatcher with all of them (COARSE).
  *
  * Loads and stores of shared variables are steps, sequentially consistent. The C++ has acquire/release:
