@@ -22,8 +22,28 @@ void CompletionThread::run() {
   t_current = this;
   void* tag = nullptr;
   bool ok = false;
-  while (queue_->Next(&tag, &ok))
+  while (queue_->Next(&tag, &ok)) {
     static_cast<Completion*>(tag)->completed(ok);
+    while (!due_.empty())
+      burst();
+  }
+}
+
+/// Goes on with what is ready, then does what is due.
+void CompletionThread::burst() {
+  void* tag = nullptr;
+  bool ok = false;
+  const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  for (int i = 0; i < kBurst && queue_->AsyncNext(&tag, &ok, at_once) == grpc::CompletionQueue::GOT_EVENT; ++i)
+    static_cast<Completion*>(tag)->completed(ok);
+  std::vector<Work> all;
+  all.swap(due_);
+  for (const Work& each : all)
+    ((*each.link).*each.what)();
+}
+
+void CompletionThread::after_burst(std::shared_ptr<LinkCore> link, void (LinkCore::*what)()) {
+  due_.push_back({std::move(link), what});
 }
 
 void CompletionThread::end(bool /*ok*/) {

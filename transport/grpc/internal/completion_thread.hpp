@@ -34,10 +34,13 @@ class CompletionThread {
 
   /// Calls `(link.*what)()` soon, on the thread; a link that waits for it is kept.
   void later(std::shared_ptr<LinkCore> link, void (LinkCore::*what)());
+  /// The same at the end of the present burst: when nothing is ready any more, or enough was done. On the thread.
+  void after_burst(std::shared_ptr<LinkCore> link, void (LinkCore::*what)());
 
   // Writes that other threads want while there are some under way are better begun by this thread, all that have come
   // together by its turn: otherwise each such thread takes part in gRPC's own work and waits for its locks. A write
-  // into the quiet begins at once, where it was asked for.
+  // into the quiet begins at once, where it was asked for; one that this thread wants when its burst ends, since what
+  // is still ready may bring more, and one system call then takes them all.
   [[nodiscard]] bool writing() const noexcept { return writes_.load(std::memory_order_relaxed) != 0; }
   void write_started() noexcept { writes_.fetch_add(1, std::memory_order_relaxed); }
   void write_done() noexcept { writes_.fetch_sub(1, std::memory_order_relaxed); }
@@ -51,7 +54,11 @@ class CompletionThread {
     void (LinkCore::*what)();
   };
 
+  /// Completions of a burst, so that whoever waits for an answer has something to do meanwhile.
+  static constexpr int kBurst = 32;
+
   void run();
+  void burst();
   void work(bool ok);
   void end(bool ok);
 
@@ -63,6 +70,8 @@ class CompletionThread {
   std::atomic<int> writes_{0};
   std::mutex mutex_;
   std::vector<Work> waiting_;
+  /// For the end of the burst. The thread's.
+  std::vector<Work> due_;
   /// Wakes the thread for what waits.
   grpc::Alarm alarm_;
   std::thread thread_;

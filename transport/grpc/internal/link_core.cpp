@@ -27,9 +27,11 @@ SendStatus LinkCore::send(std::string frame) {
     }
     queue_.push(std::move(frame));
     if (writing_ || turn_due_) return SendStatus::queued;
-    if (ready_ && !thread_->is_current() && thread_->writing()) {
-      later = turn_due_ = true;
-      pin();
+    if (ready_ && thread_->is_current()) {
+      steps = next_steps(true);
+    } else if (ready_ && thread_->writing()) {
+      later = true;
+      turn_due();
     } else {
       steps = next_steps();
     }
@@ -47,6 +49,7 @@ void LinkCore::write_turn() {
   {
     const std::scoped_lock lock(mutex_);
     turn_due_ = false;
+    flush_ = queue_.size();
     steps = next_steps();
   }
   carry_out(steps);
@@ -181,18 +184,21 @@ void LinkCore::go_deaf() {
   ahead_.clear();
 }
 
-LinkCore::Steps LinkCore::next_steps() {
+LinkCore::Steps LinkCore::next_steps(bool last_later) {
   Steps steps;
   if (may_deliver()) steps.deliver = delivering_ = true;
   if (over_ || reason_) return steps;
   if (ready_ && !reading_ && may_start_reading()) steps.read = reading_ = true;
-  if (!writing_ && !write_failed_ && !writes_ended_) {
-    if (!queue_.empty()) {
+  if (!writing_ && !turn_due_ && !write_failed_ && !writes_ended_) {
+    if (last_later && !finishing_ && flush_ == 0 && queue_.size() == 1) {
+      steps.write_later = true;
+      turn_due();
+    } else if (!queue_.empty()) {
       std::string message = queue_.pop();
       bytes_in_flight_ = message.size();
       fill(outbound_, std::move(message));
       steps.write = writing_ = true;
-      steps.more_writes = !queue_.empty();
+      steps.more_writes = flush_ == 0 ? !queue_.empty() : --flush_ != 0;
     } else if (finishing_) {
       steps.end_writes = writes_ended_ = true;
     }
@@ -210,6 +216,7 @@ void LinkCore::carry_out(const Steps& steps) {
   if (steps.deliver) {
     thread_->later(shared_from_this(), &LinkCore::deliver);
   }
+  if (steps.write_later) thread_->after_burst(shared_from_this(), &LinkCore::write_turn);
   if (!steps.pinned()) return;
   // With more to come gRPC may keep the message in its buffer: one system call then takes many.
   if (steps.write) {
@@ -335,7 +342,7 @@ void LinkCore::on_written(bool ok) {
       write_failed_ = true;
       queue_.clear();
     }
-    steps = next_steps();
+    steps = next_steps(true);
   }
   carry_out(steps);
 }

@@ -104,9 +104,12 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
     bool writable = false;
     bool going_away = false;
     bool deliver = false;
+    /// `write_turn` at the end of the burst; has a pin of its own.
+    bool write_later = false;
     [[nodiscard]] bool pinned() const noexcept { return read || write || end_writes || writable || going_away; }
   };
-  [[nodiscard]] Steps next_steps();
+  /// `last_later`: by the thread, which leaves the last message to the end of its burst.
+  [[nodiscard]] Steps next_steps(bool last_later = false);
   void carry_out(const Steps& steps);
 
   mutable std::mutex mutex_;
@@ -124,6 +127,10 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void on_message();
   void on_written(bool ok);
   void write_turn();
+  void turn_due() noexcept {
+    turn_due_ = true;
+    pin();
+  }
   void cancel_if(bool only_unopened, Error why);
   void pin() noexcept { pins_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] bool may_start_reading() const;
@@ -148,8 +155,10 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   bool ready_ = false;
   bool reading_ = false;
   bool writing_ = false;
-  /// The thread has it, and so it is pinned.
+  /// `write_turn` is to come, which alone writes on then, and until which it is pinned.
   bool turn_due_ = false;
+  /// Messages ahead whose last goes out without waiting for more.
+  std::size_t flush_ = 0;
   bool writes_ended_ = false;
   bool write_failed_ = false;
   bool writable_wanted_ = false;

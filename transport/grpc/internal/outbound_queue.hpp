@@ -14,6 +14,7 @@ class OutboundQueue {
  public:
   explicit OutboundQueue(std::size_t capacity) noexcept : capacity_(capacity) {}
 
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   [[nodiscard]] bool full() const noexcept { return size_ >= capacity_; }
   /// Room enough to tell a sender to go on: no more than half full.
