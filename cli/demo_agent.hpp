@@ -9,6 +9,7 @@ namespace sharingbus::cli {
 /// `x-agent: sharingbus`. Any thread.
 class DemoAgent final : public connector::AgentHandler {
  public:
+  [[nodiscard]] bool may_block() const override { return false; }
   Answer request_headers(const transport::agent_messages::RequestHeaders& event,
                          const connector::ProxyInfo& proxy) override;
   Answer request_body_chunk(const transport::agent_messages::RequestBodyChunk& event,

@@ -4,6 +4,11 @@
 #include <utility>
 #include <variant>
 
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/post.hpp>
+
+#include "connector/gateway/inline_executor.hpp"
+
 namespace sharingbus::cli {
 namespace {
 
@@ -60,6 +65,7 @@ PoolLoad::PoolLoad(connector::AgentPool& pool, const Clock& clock, std::string a
 }
 
 void PoolLoad::start(std::function<void()> done) {
+  const std::scoped_lock lock(mutex_);
   done_ = std::move(done);
   started_at_ = clock_.now();
   busy_ = lanes_.size();
@@ -71,7 +77,7 @@ void PoolLoad::begin(Lane& lane) {
   if (begun_ >= requests_) {
     if (--busy_ != 0) return;
     result_.elapsed = clock_.now() - started_at_;
-    return done_();
+    return boost::asio::post(pool_.get_executor(), done_);
   }
   lane.index = begun_++;
   lane.id = "request-" + std::to_string(lane.index);
@@ -80,9 +86,11 @@ void PoolLoad::begin(Lane& lane) {
   messages::RequestHeaders& event = is_malicious(lane.index) ? malicious_ : harmless_;
   event.metadata.correlation_id = lane.id;
   event.metadata.request_id = lane.id;
-  pool_.send_request_headers(agent_id_, lane.id, event, [this, &lane](const Error& error, const AgentReply& reply) {
+  const auto done = [this, &lane](const Error& error, const AgentReply& reply) {
+    const std::scoped_lock lock(mutex_);
     headers_answered(lane, error, reply);
-  });
+  };
+  pool_.send_request_headers(agent_id_, lane.id, event, boost::asio::bind_executor(connector::InlineExecutor(), done));
 }
 
 void PoolLoad::headers_answered(Lane& lane, const Error& error, const AgentReply& reply) {
@@ -102,9 +110,12 @@ void PoolLoad::headers_answered(Lane& lane, const Error& error, const AgentReply
   chunk_.correlation_id = lane.id;
   chunk_.data = is_attack(lane.index) ? "this is an attack" : "this is harmless";
   chunk_.bytes_transferred = chunk_.data.size();
-  pool_.send_request_body_chunk(
-      agent_id_, lane.id, chunk_,
-      [this, &lane](const Error& failed, const AgentReply& answer) { chunk_answered(lane, failed, answer); });
+  const auto done = [this, &lane](const Error& failed, const AgentReply& answer) {
+    const std::scoped_lock lock(mutex_);
+    chunk_answered(lane, failed, answer);
+  };
+  pool_.send_request_body_chunk(agent_id_, lane.id, chunk_,
+                                boost::asio::bind_executor(connector::InlineExecutor(), done));
 }
 
 void PoolLoad::chunk_answered(Lane& lane, const Error& error, const AgentReply& reply) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace sharingbus::cli {
 
 /// Asks an agent about requests, `concurrency` at a time, and checks its decisions by the rules of `sharingbus agent`:
 /// every request whose index ends in 3 is malicious, every fifth has a body chunk, every twentieth's is an attack.
-/// Works on the pool's executor, which one thread runs.
+/// Asks again in the thread that brings an answer, whichever that is.
 class PoolLoad {
  public:
   struct Result {
@@ -35,10 +36,14 @@ class PoolLoad {
   PoolLoad(const PoolLoad&) = delete;
   PoolLoad& operator=(const PoolLoad&) = delete;
 
-  /// Calls `done` once, when every request is done, or `interrupt` was called and what was under way has ended.
+  /// Calls `done` once, on the pool's executor, when every request is done, or `interrupt` was called and what was
+  /// under way has ended.
   void start(std::function<void()> done);
-  /// Begins no more. On the executor.
-  void interrupt() { requests_ = begun_; }
+  /// Begins no more. Any thread.
+  void interrupt() {
+    const std::scoped_lock lock(mutex_);
+    requests_ = begun_;
+  }
   /// After `done`.
   [[nodiscard]] const Result& result() const noexcept { return result_; }
 
@@ -50,6 +55,7 @@ class PoolLoad {
     std::string id;
   };
 
+  // With the mutex held.
   void begin(Lane& lane);
   void headers_answered(Lane& lane, const Error& error, const connector::AgentReply& reply);
   void chunk_answered(Lane& lane, const Error& error, const connector::AgentReply& reply);
@@ -62,6 +68,7 @@ class PoolLoad {
   connector::AgentPool& pool_;
   const Clock& clock_;
   const std::string agent_id_;
+  std::mutex mutex_;
   std::uint64_t requests_;
   std::uint64_t begun_ = 0;
   TimePoint started_at_{};

@@ -21,6 +21,7 @@ namespace {
 
 class Handler final : public connector::AgentHandler {
  public:
+  [[nodiscard]] bool may_block() const override { return false; }
   Answer request_headers(const RequestHeaders& event, const connector::ProxyInfo&) override {
     const bool malicious = std::any_of(event.headers.begin(), event.headers.end(),
                                        [](const Header& header) { return header.name == "x-malicious"; });

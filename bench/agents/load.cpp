@@ -1,16 +1,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <mutex>
 #include <variant>
 #include <vector>
 
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "bench/agents/agents.hpp"
 #include "bench/agents/house.hpp"
 #include "connector/agent/agent_pool.hpp"
+#include "connector/gateway/inline_executor.hpp"
 
 namespace agents {
 
@@ -21,13 +23,11 @@ using WallClock = std::chrono::steady_clock;
 
 namespace {
 
-/// Asks, as many at once as there are lanes; each lane asks again from its answer. On the executor, which for more than
-/// one thread is a strand.
+/// Asks, as many at once as there are lanes; each lane asks again from its answer, in the thread that brings it.
 class Asking {
  public:
-  Asking(connector::AgentPool& pool, boost::asio::any_io_executor executor, const Load& load)
+  Asking(connector::AgentPool& pool, const Load& load)
       : pool_(pool),
-        executor_(std::move(executor)),
         load_(load),
         harmless_(make_request(false)),
         malicious_(make_request(true)),
@@ -37,6 +37,7 @@ class Asking {
 
   void start(std::function<void()> done) {
     done_ = std::move(done);
+    const std::scoped_lock lock(mutex_);
     busy_ = lanes_.size();
     for (Lane& lane : lanes_)
       ask(lane);
@@ -68,7 +69,7 @@ class Asking {
     if (next_ >= load_.warm_up + load_.requests) {
       if (--busy_ != 0) return;
       ended_ = WallClock::now();
-      return done_();
+      return boost::asio::post(pool_.get_executor(), done_);
     }
     lane.index = next_++;
     lane.id = "request-" + std::to_string(lane.index);
@@ -77,13 +78,15 @@ class Asking {
     RequestHeaders& event = is_malicious(lane.index) ? malicious_ : harmless_;
     event.metadata.correlation_id = lane.id;
     event.metadata.request_id = lane.id;
-    pool_.send_request_headers(
-        "agent", lane.id, event,
-        boost::asio::bind_executor(
-            executor_, [this, &lane](const Error& error, const AgentReply& reply) { answered(lane, error, reply); }));
+    pool_.send_request_headers("agent", lane.id, event,
+                               boost::asio::bind_executor(connector::InlineExecutor(),
+                                                          [this, &lane](const Error& error, const AgentReply& reply) {
+                                                            answered(lane, error, reply);
+                                                          }));
   }
 
   void answered(Lane& lane, const Error& error, const AgentReply& reply) {
+    const std::scoped_lock lock(mutex_);
     if (lane.index >= load_.warm_up) took_ns_.push_back((WallClock::now() - lane.asked).count());
     pool_.clear_correlation_affinity(lane.id);
     if (error) {
@@ -104,8 +107,8 @@ class Asking {
   }
 
   connector::AgentPool& pool_;
-  const boost::asio::any_io_executor executor_;
   const Load load_;
+  std::mutex mutex_;
   RequestHeaders harmless_;
   RequestHeaders malicious_;
   std::vector<Lane> lanes_;
@@ -146,16 +149,14 @@ int run_pool(const Load& load) {
   options.calls_in_a_row = load.calls_in_a_row;
   if (load.msgpack) options.encodings = {"msgpack", "json"};
   connector::AgentPool pool(house.executor(), house.bus(), house.timers(), make_dialers(house), options);
-  boost::asio::any_io_executor executor = house.executor();
-  if (load.threads > 1) executor = boost::asio::make_strand(house.executor());
-  Asking asking(pool, executor, load);
+  Asking asking(pool, load);
   Error failed;
   const auto close = [&] { pool.async_close([&](const Error&) { house.stop(); }); };
-  pool.async_add_agent("agent", load.endpoint, boost::asio::bind_executor(executor, [&](const Error& error) {
-                         failed = error;
-                         if (error) return close();
-                         asking.start(close);
-                       }));
+  pool.async_add_agent("agent", load.endpoint, [&](const Error& error) {
+    failed = error;
+    if (error) return close();
+    asking.start(close);
+  });
   house.run();
   if (failed) {
     std::fprintf(stderr, "agents: %s\n", to_string(failed).c_str());

@@ -27,8 +27,8 @@ struct ProxyInfo {
 ///
 /// Each call is a coroutine. Those of one request (correlation id) on one connection run one after another, in the
 /// order of arrival; those of different requests run at the same time, as far as the executor has threads
-/// (`AgentServerOptions::handlers`). A request's response events, and its Cancel, may come on another connection than
-/// its headers, so what is kept about a request belongs to its correlation id alone.
+/// (`AgentServerOptions::handlers`, but see `may_block`). A request's response events, and its Cancel, may come on
+/// another connection than its headers, so what is kept about a request belongs to its correlation id alone.
 ///
 /// What they are given by reference lives until the coroutine has ended. The answer's `correlation_id` is set by the
 /// server. What they throw, and what takes longer than `AgentServerOptions::processing_timeout`, becomes the failure
@@ -40,6 +40,14 @@ class AgentHandler {
   using Answer = boost::asio::awaitable<Response>;
 
   virtual ~AgentHandler() = default;
+
+  /// Whether handlers may hold up their thread, by blocking or by long work. When not, the thread that has read an
+  /// event begins its handler, which saves the hand-over to the executor; that may be a thread of the transport's, and
+  /// so those of several connections run at once even where the executor has one thread. After its first wait
+  /// (`co_await`) a handler goes on on its connection's strand: on the executor, or where the strand is just then.
+  /// `configure`, `config_requested`, `health` and `drain` are on the executor always. Asked once. Without meaning
+  /// where `AgentServerOptions::handlers` are.
+  [[nodiscard]] virtual bool may_block() const { return true; }
 
   virtual Answer request_headers(const transport::agent_messages::RequestHeaders& event, const ProxyInfo& proxy);
   virtual Answer request_body_chunk(const transport::agent_messages::RequestBodyChunk& event, const ProxyInfo& proxy);

@@ -33,7 +33,8 @@ class AgentServerCore;
 ///
 /// Started by `serve` and `register_with`, stopped by `close`. All functions: any thread. It owns its listeners,
 /// dialers and connections; bus, timers and the executor's context must outlive it. Connections work on a strand each,
-/// so the executor may have many threads.
+/// so the executor may have many threads; a transport that has read an event works on it itself, unless the handler may
+/// block there (`AgentHandler::may_block`). Not destroyed by a handler.
 class AgentServer {
  public:
   /// Throws `std::invalid_argument` when `options.validate()` fails, or without a handler.

@@ -30,6 +30,8 @@ AgentServerCore::AgentServerCore(asio::any_io_executor executor, SharingBus& bus
       source_(bus.new_source()),
       options_(std::move(options)),
       handler_(std::move(handler)),
+      handlers_in_turns_(!options_.handlers && !handler_->may_block()),
+      session_executor_(executor_, options_.handlers || handlers_in_turns_),
       timers_(timers),
       comings_(options_.log, sharingbus::LogLevel::info),
       refusals_(options_.log, sharingbus::LogLevel::warn),

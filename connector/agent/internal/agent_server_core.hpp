@@ -22,6 +22,7 @@
 #include "connector/gateway/internal/limited_log.hpp"
 #include "connector/internal/timer_access.hpp"
 #include "transport/codec/agent_control.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
 
@@ -71,6 +72,10 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   void log_failure(std::string_view where, const std::exception_ptr& exception);
 
   [[nodiscard]] const boost::asio::any_io_executor& executor() const noexcept { return executor_; }
+  /// For the sessions' strands: in turns, unless handlers that may block run there.
+  [[nodiscard]] const transport::ErasedExecutor& session_executor() const noexcept { return session_executor_; }
+  /// Events' handlers run on their session's strand, and so perhaps on a thread of the transport's.
+  [[nodiscard]] bool handlers_in_turns() const noexcept { return handlers_in_turns_; }
   [[nodiscard]] const AgentServerOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::shared_ptr<AgentHandler>& handler() const noexcept { return handler_; }
   [[nodiscard]] TimerAccess& timers() noexcept { return timers_; }
@@ -110,6 +115,8 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   const std::uint64_t source_;
   const AgentServerOptions options_;
   const std::shared_ptr<AgentHandler> handler_;
+  const bool handlers_in_turns_;
+  const transport::ErasedExecutor session_executor_;
   const std::shared_ptr<const transport::FrameDecoder> grpc_decoder_ =
       std::make_shared<transport::AgentFrameDecoder>(transport::AgentRole::agent, transport::AgentCarrier::grpc);
   const std::shared_ptr<const transport::FrameDecoder> uds_decoder_ =

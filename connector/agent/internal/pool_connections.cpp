@@ -77,8 +77,11 @@ bool PoolCore::watch(const ConnectionPtr& connection) {
   options.capacity = kConnectionWindow + kEventReserve;
   const std::scoped_lock lock(bus_mutex_);
   if (bus_ == nullptr) return false;
-  // A group, and so a place on the executor, of its own: connections do not wait for one another's handlers.
-  CallbackGroup group(*bus_, executor_);
+  // A group, and so a place on the executor, of its own: connections do not wait for one another's handlers. Byte
+  // streams are read on the executor itself.
+  const auto& endpoint = connection->agent->endpoint;
+  const bool grpc = endpoint && endpoint->carrier == AgentCarrier::grpc;
+  CallbackGroup group(*bus_, grpc ? boost::asio::any_io_executor(transport::Strand(in_turns_)) : executor_);
   connection->subscription = group.subscribe_batches(
       std::move(options),
       [weak = weak_from_this(), watched = std::weak_ptr<PoolConnection>(connection)](const Lent& lent) {

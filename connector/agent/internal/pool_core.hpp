@@ -23,6 +23,7 @@
 #include "connector/agent/internal/pool_connection.hpp"
 #include "connector/agent/sticky_table.hpp"
 #include "connector/internal/timer_access.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
 
@@ -246,6 +247,8 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void publish(Event event, const std::string& agent_id, std::optional<Uuid> connection = std::nullopt) const;
 
   const boost::asio::any_io_executor executor_;
+  /// For what connections bring over gRPC: whoever has read it does the pool's work.
+  const transport::ErasedExecutor in_turns_{executor_, true};
   const Publisher publisher_;
   const std::uint64_t source_;
   const AgentDialerFactory dialers_;

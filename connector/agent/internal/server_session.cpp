@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <boost/asio/strand.hpp>
-
 #include "connector/agent/internal/agent_server_core.hpp"
 #include "connector/agent/internal/handshake.hpp"
 
@@ -47,7 +45,8 @@ ServerSession::ServerSession(std::shared_ptr<AgentServerCore> core, Presence ali
       carrier_(kind.carrier),
       method_(kind.method),
       uid_(uid),
-      strand_(boost::asio::make_strand(core_->executor())),
+      strand_(core_->session_executor()),
+      erased_strand_(strand_),
       wire_(first_wire(kind.carrier)),
       proxy_(std::make_shared<ProxyInfo>()),
       line_(core_->options().max_concurrent) {}
@@ -68,7 +67,7 @@ void ServerSession::subscribe(SharingBus& bus) {
   SubscriptionOptions options{.name = "agent-session " + peer_,
                               .filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport),
                               .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
-  CallbackGroup group(bus, strand_);
+  CallbackGroup group(bus, erased_strand_);
   auto subscription = group.subscribe_batches(std::move(options), [weak = weak_from_this()](const Lent& lent) {
     if (const auto self = weak.lock()) self->received(lent);
   });

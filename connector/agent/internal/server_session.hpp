@@ -25,6 +25,7 @@
 #include "transport/codec/agent_frame_decoder.hpp"
 #include "transport/dialer.hpp"
 #include "transport/link.hpp"
+#include "transport/strand.hpp"
 
 namespace sharingbus::connector::internal {
 
@@ -156,6 +157,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   }
   /// Where a handler runs: a strand.
   [[nodiscard]] boost::asio::any_io_executor handler_strand() const;
+  /// The same for one that may take long whatever `AgentHandler::may_block` says.
+  [[nodiscard]] boost::asio::any_io_executor configuration_strand() const;
 
   // The way out.
   template <class Message>
@@ -185,7 +188,9 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   const transport::AgentCarrier carrier_;
   const AgentMethod method_;
   const Uuid uid_;
-  const boost::asio::any_io_executor strand_;
+  const transport::Strand strand_;
+  /// The same, as coroutines want it: made once, since that allocates.
+  const boost::asio::any_io_executor erased_strand_;
 
   // On the strand.
   std::shared_ptr<transport::Link> link_;
@@ -210,7 +215,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   std::deque<Configuration> configurations_;
   /// Names the configuration that is with the handler, so that one that comes back too late is known.
   std::uint64_t configuration_round_ = 0;
-  boost::asio::any_io_executor configuration_strand_;
+  boost::asio::any_io_executor configuring_on_;
   std::shared_ptr<boost::asio::cancellation_signal> configuration_cancel_;
   std::vector<transport::agent_messages::Ping> pings_;
   /// What waits for room on the link.

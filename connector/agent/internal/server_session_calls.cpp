@@ -109,8 +109,12 @@ struct ServerSession::Call final : AgentCall {
 
 asio::any_io_executor ServerSession::handler_strand() const {
   const asio::any_io_executor& handlers = core_->options().handlers;
-  if (!handlers) return strand_;
+  if (!handlers) return erased_strand_;
   return asio::make_strand(handlers);
+}
+
+asio::any_io_executor ServerSession::configuration_strand() const {
+  return core_->handlers_in_turns() ? asio::make_strand(core_->executor()) : handler_strand();
 }
 
 void ServerSession::take(const EventRef& event) {
@@ -139,7 +143,7 @@ void ServerSession::pump() {
       const auto slot = runner->cancel.slot();
       // Which keeps the slot's signal to the end.
       auto done = [runner](const std::exception_ptr&) {};
-      asio::co_spawn(strand_, run(shared_from_this(), std::move(runner)),
+      asio::co_spawn(erased_strand_, run(shared_from_this(), std::move(runner)),
                      asio::bind_cancellation_slot(slot, std::move(done)));
     }
   }
@@ -152,7 +156,7 @@ asio::awaitable<void> ServerSession::run(std::shared_ptr<ServerSession> self, st
     const auto call = std::static_pointer_cast<Call>(self->line_.start());
     if (!call) break;
     if (self->refuse_invalid(*call)) continue;
-    call->strand = self->strand_;
+    call->strand = self->erased_strand_;
     call->runner = runner;
     runner->call = call.get();
     std::exception_ptr exception;
@@ -379,9 +383,9 @@ void ServerSession::configure_next() {
     if (exception) result = error_of(exception);
     self->post([round, result = std::move(result)](ServerSession& session) { session.configured(round, result); });
   };
-  configuration_strand_ = handler_strand();
+  configuring_on_ = configuration_strand();
   const auto slot = configuration_cancel_->slot();
-  asio::co_spawn(configuration_strand_, apply(core_->handler(), configurations_.front().call, proxy_),
+  asio::co_spawn(configuring_on_, apply(core_->handler(), configurations_.front().call, proxy_),
                  asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
@@ -402,7 +406,7 @@ void ServerSession::configured(std::uint64_t round, const Result<>& result) {
 void ServerSession::cancel_configuration() {
   auto cancel = std::exchange(configuration_cancel_, nullptr);
   if (!cancel) return;
-  const asio::any_io_executor strand = configuration_strand_;
+  const asio::any_io_executor strand = configuring_on_;
   asio::post(strand, [cancel = std::move(cancel)] { cancel->emit(asio::cancellation_type::terminal); });
 }
 
