@@ -3,7 +3,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <memory>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 namespace sharingbus::transport {
@@ -38,7 +40,10 @@ class Turn {
     return t_here != nullptr && t_here->count_ < t_here->most_ ? t_here : nullptr;
   }
   /// `work` runs at the end. Only when it is open. Must not throw.
-  void keep(std::function<void()> work) { kept_[count_++] = std::move(work); }
+  template <class Work>
+  void keep(Work&& work) {
+    kept_[count_++].hold(std::forward<Work>(work));
+  }
   /// Whether this thread does a strand's work at the end of a turn in a library, and is none of the executor's.
   [[nodiscard]] static bool elsewhere() noexcept { return t_elsewhere; }
 
@@ -57,6 +62,31 @@ class Turn {
   };
 
  private:
+  /// A function in place, called once.
+  class Kept {
+   public:
+    template <class Work>
+    void hold(Work&& work) {
+      using Held = std::decay_t<Work>;
+      if constexpr (sizeof(Held) <= kBytes && alignof(Held) <= alignof(void*)) {
+        ::new (static_cast<void*>(place_)) Held(std::forward<Work>(work));
+        run_ = [](void* place) {
+          Held* const held = static_cast<Held*>(place);
+          (*held)();
+          held->~Held();
+        };
+      } else {
+        hold([held = std::make_unique<Held>(std::forward<Work>(work))] { (*held)(); });
+      }
+    }
+    void operator()() { run_(place_); }
+
+   private:
+    static constexpr std::size_t kBytes = 4 * sizeof(void*);
+    alignas(void*) std::byte place_[kBytes];
+    void (*run_)(void*);
+  };
+
   static inline constinit thread_local Turn* t_here = nullptr;
   static inline constinit thread_local bool t_elsewhere = false;
   static inline constinit thread_local bool t_begins = false;
@@ -66,14 +96,14 @@ class Turn {
     // There what comes of it is left to the executor's other threads, for it may be the user's and block.
     if (on_ == On::executor) t_here = outer_;
     for (std::size_t i = 0; i < count_; ++i)
-      std::exchange(kept_[i], nullptr)();
+      kept_[i]();
     t_elsewhere = before;
   }
 
   const On on_;
   const std::size_t most_ = on_ == On::library ? kMost : 1;
   Turn* const outer_;
-  std::array<std::function<void()>, kMost> kept_;
+  std::array<Kept, kMost> kept_;
   std::size_t count_ = 0;
 };
 
