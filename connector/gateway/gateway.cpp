@@ -1,10 +1,16 @@
 #include "connector/gateway/gateway.hpp"
 
 #include <stdexcept>
+#include <utility>
 
 #include "connector/gateway/internal/gateway_core.hpp"
 
 namespace sharingbus::connector {
+namespace {
+
+constinit thread_local bool t_executing = false;
+
+}  // namespace
 
 Gateway::Gateway(boost::asio::any_io_executor executor, SharingBus& bus, TimerService& timers, GatewayOptions options)
     : bus_(bus), core_([&] {
@@ -29,11 +35,19 @@ Result<transport::Endpoint> Gateway::serve(std::unique_ptr<transport::Listener> 
 }
 
 void Gateway::execute(std::string address, ExecuteCall call, ExecuteCallback callback) {
-  core_->execute(std::move(address), std::move(call), std::move(callback), false);
+  core_->execute(std::move(address), std::move(call), internal::make_taker(std::move(callback)), false);
 }
 
-void Gateway::execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback) {
-  core_->execute(std::move(address), std::move(call), std::move(callback), true);
+void Gateway::execute_anywhere(std::string address, ExecuteCall call, std::unique_ptr<internal::AnswerTaker> taker) {
+  struct Executing {
+    ~Executing() { t_executing = outer; }
+    const bool outer = std::exchange(t_executing, true);
+  } executing;
+  core_->execute(std::move(address), std::move(call), std::move(taker), true);
+}
+
+bool Gateway::executing_here() noexcept {
+  return t_executing;
 }
 
 bool Gateway::ask_to_reconnect(const std::string& address) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -32,10 +31,6 @@
 
 namespace sharingbus::connector {
 
-namespace internal {
-class GatewayCore;
-}  // namespace internal
-
 /// One request to a connector.
 struct ExecuteCall {
   /// An empty one goes out as `{}`, and an unspecified encoding as JSON: old connectors fail on both.
@@ -62,6 +57,22 @@ struct ExecuteReply {
 };
 
 using ExecuteCallback = std::function<void(Error, ExecuteReply)>;
+
+namespace internal {
+
+class GatewayCore;
+
+/// Waits for the answer to one request, and gets it once; or never, when the executor throws away what is left.
+class AnswerTaker {
+ public:
+  AnswerTaker() = default;
+  AnswerTaker(const AnswerTaker&) = delete;
+  AnswerTaker& operator=(const AnswerTaker&) = delete;
+  virtual ~AnswerTaker() = default;
+  virtual void take(Error error, ExecuteReply reply) = 0;
+};
+
+}  // namespace internal
 
 /// A registered connector.
 struct SessionInfo {
@@ -119,13 +130,7 @@ class Gateway {
   auto async_execute(std::string address, ExecuteCall call, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Error, ExecuteReply)>(
         [](auto handler, Gateway* self, std::string to, ExecuteCall what) {
-          using Completion = std::decay_t<decltype(handler)>;
-          using Executor = boost::asio::associated_executor_t<Completion, boost::asio::any_io_executor>;
-          if constexpr (std::same_as<Executor, InlineExecutor>) {
-            self->execute_inline(std::move(to), std::move(what), std::move(handler));
-          } else {
-            self->execute_posted(std::move(to), std::move(what), std::move(handler));
-          }
+          self->execute_for(std::move(to), std::move(what), std::move(handler));
         },
         token, this, std::move(address), std::move(call));
   }
@@ -149,41 +154,47 @@ class Gateway {
   void close(Duration drain, std::function<void()> done);
 
  private:
-  /// As `execute`, but the callback may be called by any thread and from within this call, so it has to post.
-  void execute_anywhere(std::string address, ExecuteCall call, ExecuteCallback callback);
-  // Completions are shared because std::function wants to be copyable; each is called once.
   template <class Completion>
-  void execute_posted(std::string address, ExecuteCall call, Completion completion) {
-    auto executor = boost::asio::prefer(boost::asio::get_associated_executor(completion, get_executor()),
-                                        boost::asio::execution::outstanding_work.tracked);
-    auto shared = std::make_shared<Completion>(std::move(completion));
-    execute_anywhere(std::move(address), std::move(call), [shared, executor](Error error, ExecuteReply reply) {
-      boost::asio::post(executor, [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-        Completion call_once = std::move(*shared);
-        std::move(call_once)(std::move(error), std::move(reply));
-      });
-    });
-  }
+  static constexpr bool kInline =
+      std::same_as<boost::asio::associated_executor_t<Completion, boost::asio::any_io_executor>, InlineExecutor>;
+  /// A completion and where it is posted.
+  template <class Completion, class Executor>
+  class TakerFor final : public internal::AnswerTaker {
+   public:
+    TakerFor(Completion completion, Executor executor)
+        : completion_(std::move(completion)), executor_(std::move(executor)) {}
+    void take(Error error, ExecuteReply reply) override {
+      Completion once = std::move(completion_);
+      if constexpr (kInline<Completion>) {
+        if (!executing_here()) return std::move(once)(std::move(error), std::move(reply));
+      }
+      boost::asio::post(executor_,
+                        [once = std::move(once), error = std::move(error), reply = std::move(reply)]() mutable {
+                          std::move(once)(std::move(error), std::move(reply));
+                        });
+    }
+
+   private:
+    Completion completion_;
+    Executor executor_;
+  };
   template <class Completion>
-  void execute_inline(std::string address, ExecuteCall call, Completion completion) {
-    struct Shared {
-      explicit Shared(Completion call) : completion(std::move(call)) {}
-      Completion completion;
-      /// The call that began it is still on somebody's stack.
-      std::atomic<bool> beginning{true};
+  void execute_for(std::string address, ExecuteCall call, Completion completion) {
+    const auto begin = [&](auto executor) {
+      auto taker = std::make_unique<TakerFor<Completion, decltype(executor)>>(std::move(completion), executor);
+      execute_anywhere(std::move(address), std::move(call), std::move(taker));
     };
-    auto shared = std::make_shared<Shared>(std::move(completion));
-    execute_anywhere(std::move(address), std::move(call),
-                     [shared, executor = get_executor()](Error error, ExecuteReply reply) {
-                       auto complete = [shared, error = std::move(error), reply = std::move(reply)]() mutable {
-                         Completion call_once = std::move(shared->completion);
-                         std::move(call_once)(std::move(error), std::move(reply));
-                       };
-                       if (!shared->beginning.load(std::memory_order_relaxed)) return complete();
-                       boost::asio::post(executor, std::move(complete));
-                     });
-    shared->beginning.store(false, std::memory_order_relaxed);
+    if constexpr (kInline<Completion>) {
+      begin(get_executor());
+    } else {
+      begin(boost::asio::prefer(boost::asio::get_associated_executor(completion, get_executor()),
+                                boost::asio::execution::outstanding_work.tracked));
+    }
   }
+  /// As `execute`, but `taker` may be called by any thread and from within this call, so it has to post.
+  void execute_anywhere(std::string address, ExecuteCall call, std::unique_ptr<internal::AnswerTaker> taker);
+  /// Whether this thread is within `execute_anywhere`, of any gateway.
+  [[nodiscard]] static bool executing_here() noexcept;
 
   SharingBus& bus_;
   const std::shared_ptr<internal::GatewayCore> core_;

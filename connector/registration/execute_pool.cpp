@@ -24,7 +24,8 @@ namespace messages = transport::messages;
 
 /// Owns what the handler needs for as long as it runs. Not begun on `not_on`, which it might hold up by blocking.
 asio::awaitable<Result<Payload>> call_connector(std::thread::id not_on, std::shared_ptr<Connector> connector,
-                                                messages::ExecuteRequest request) {
+                                                std::shared_ptr<messages::ExecuteRequest> of) {
+  messages::ExecuteRequest& request = *of;
   if (std::this_thread::get_id() == not_on) co_await asio::post(asio::use_awaitable);
   Payload payload{request.payload_encoding, std::move(request.payload)};
   std::optional<std::string> capability;
@@ -44,14 +45,13 @@ Error error_of(const std::exception_ptr& exception) {
 
 }  // namespace
 
-messages::ExecuteResponse make_execute_response(std::string request_id, const Result<Payload>& result,
-                                                Duration duration) {
+messages::ExecuteResponse make_execute_response(std::string request_id, Result<Payload> result, Duration duration) {
   messages::ExecuteResponse response;
   response.request_id = std::move(request_id);
   response.duration_ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
   if (result) {
     response.success = true;
-    response.payload = result->bytes;
+    response.payload = std::move(result->bytes);
     response.payload_encoding = result->encoding;
   } else {
     // Whatever a handler threw goes into JSON, which must be UTF-8.
@@ -62,24 +62,23 @@ messages::ExecuteResponse make_execute_response(std::string request_id, const Re
   return response;
 }
 
-/// One handler on its way.
-struct ExecutePool::Running {
-  Running(transport::Strand on, const Waiting& of, TimePoint at)
-      : strand(std::move(on)),
-        request_id(of.request.request_id),
-        stream(of.stream),
-        started(at),
-        deadline(of.deadline) {}
+/// A request from its arrival until its handler has returned.
+struct ExecutePool::Job : Links {
+  Job(messages::ExecuteRequest what, StreamId of, TimePoint at) : request(std::move(what)), stream(of), since(at) {}
 
-  transport::Strand strand;
-  std::string request_id;
+  /// All but its id is the handler's once that is begun.
+  messages::ExecuteRequest request;
   StreamId stream;
-  TimePoint started;
-  std::optional<TimePoint> deadline;
+  /// It arrived, or its handler was begun.
+  TimePoint since;
+  /// The handler's, once it is begun.
+  std::optional<transport::Strand> strand;
   asio::cancellation_signal cancel;
   /// Somebody waits for its result.
   bool wanted = true;
   bool answered = false;
+  /// While it is in the pool.
+  std::shared_ptr<Job> kept;
 };
 
 ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executor& handlers,
@@ -91,6 +90,13 @@ ExecutePool::ExecutePool(asio::any_io_executor owner, const asio::any_io_executo
       limits_(limits),
       clock_(clock),
       hooks_(std::move(hooks)) {}
+
+ExecutePool::~ExecutePool() {
+  // Handlers that still run have the pool, so these wait.
+  deadlines_.clear();
+  for (Jobs* const jobs : {&running_, &waiting_})
+    jobs->clear_and_dispose([](Links* job) { static_cast<Job*>(job)->kept.reset(); });
+}
 
 Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request,
                                                           TimePoint arrived) const {
@@ -126,61 +132,70 @@ void ExecutePool::submit(messages::ExecuteRequest request, StreamId stream) {
   auto deadline = deadline_of(request, now);
   if (!deadline) return answer_failed(std::move(request.request_id), stream, deadline.error());
   ++streams_[stream].in_flight;
-  if (*deadline) deadlines_.insert(**deadline);
-  Waiting next{std::move(request), stream, now, *deadline};
-  if (running_.size() < limits_.running) return run(std::move(next), now);
-  waiting_.push_back(std::move(next));
+  auto job = std::make_shared<Job>(std::move(request), stream, now);
+  job->deadline = *deadline;
+  if (job->deadline) deadlines_.insert(*job);
+  if (running_.size() < limits_.running) return run(job, now);
+  waiting_.push_back(*job);
+  job->kept = job;
 }
 
-void ExecutePool::run(Waiting next, TimePoint now) {
-  auto running = std::make_shared<Running>(transport::Strand(handlers_), next, now);
-  running_.insert(running);
+void ExecutePool::run(const std::shared_ptr<Job>& job, TimePoint now) {
+  job->since = now;
+  running_.push_back(*job);
+  job->kept = job;
   ++answerable_;
-  hooks_.started(next.request.request_id, next.request.payload.size());
-  auto done = [self = shared_from_this(), running](std::exception_ptr exception, Result<Payload> result) mutable {
-    self->owner_.execute([self, running, exception, result = std::move(result)]() mutable {
-      self->complete(running, exception, std::move(result));
-    });
-  };
+  hooks_.started(job->request.request_id, job->request.payload.size());
   const transport::Turn::Beginning beginning(!may_block_);
   const auto not_on = may_block_ ? std::this_thread::get_id() : std::thread::id();
-  asio::co_spawn(running->strand, call_connector(not_on, connector_, std::move(next.request)),
-                 asio::bind_cancellation_slot(running->cancel.slot(), std::move(done)));
+  const transport::Strand& strand = job->strand.emplace(handlers_);
+  auto handler = call_connector(not_on, connector_, std::shared_ptr<messages::ExecuteRequest>(job, &job->request));
+  auto done = [self = shared_from_this(), job](const std::exception_ptr& exception, Result<Payload> result) mutable {
+    ExecutePool& pool = *self;
+    pool.owner_.execute([self = std::move(self), job = std::move(job), exception,
+                         result = std::move(result)]() mutable { self->complete(job, exception, std::move(result)); });
+  };
+  asio::co_spawn(strand, std::move(handler), asio::bind_cancellation_slot(job->cancel.slot(), std::move(done)));
 }
 
-void ExecutePool::complete(const std::shared_ptr<Running>& running, std::exception_ptr exception,
+void ExecutePool::complete(const std::shared_ptr<Job>& job, const std::exception_ptr& exception,
                            Result<Payload> result) {
-  running_.erase(running);
-  const bool answerable = running->wanted;
-  if (answerable) give_up(*running);
+  running_.erase(running_.iterator_to(*job));
+  job->kept.reset();
+  const bool answerable = job->wanted;
+  if (answerable) give_up(*job);
   if (exception) result = error_of(exception);
-  const Duration duration = clock_.now() - running->started;
-  if (!running->answered) {
-    hooks_.finished(running->stream, make_execute_response(running->request_id, result, duration), duration,
-                    answerable);
+  const Duration duration = clock_.now() - job->since;
+  if (!job->answered) {
+    hooks_.finished(job->stream, make_execute_response(std::move(job->request.request_id), std::move(result), duration),
+                    duration, answerable);
   } else {
-    hooks_.late(running->request_id, duration);
+    hooks_.late(job->request.request_id, duration);
   }
   run_next();
 }
 
-void ExecutePool::give_up(Running& running) {
-  running.wanted = false;
-  --answerable_;
-  if (running.deadline) deadlines_.erase(deadlines_.find(*running.deadline));
-  if (const auto stream = streams_.find(running.stream); stream != streams_.end()) --stream->second.in_flight;
+void ExecutePool::forget_deadline(Job& job) {
+  if (job.deadline) deadlines_.erase(deadlines_.iterator_to(job));
 }
 
-void ExecutePool::cancel_handler(const std::shared_ptr<Running>& running) {
+void ExecutePool::give_up(Job& job) {
+  job.wanted = false;
+  --answerable_;
+  forget_deadline(job);
+  if (const auto stream = streams_.find(job.stream); stream != streams_.end()) --stream->second.in_flight;
+}
+
+void ExecutePool::cancel_handler(const std::shared_ptr<Job>& job) {
   // A signal belongs to the strand of its coroutine.
-  asio::post(running->strand, [running] { running->cancel.emit(asio::cancellation_type::all); });
+  asio::post(*job->strand, [job] { job->cancel.emit(asio::cancellation_type::all); });
 }
 
 void ExecutePool::run_next() {
   while (!waiting_.empty() && running_.size() < limits_.running) {
-    Waiting next = std::move(waiting_.front());
+    auto& next = static_cast<Job&>(waiting_.front());
     waiting_.pop_front();
-    run(std::move(next), clock_.now());
+    run(std::exchange(next.kept, nullptr), clock_.now());
   }
 }
 
@@ -189,25 +204,38 @@ void ExecutePool::answer_failed(std::string request_id, StreamId stream, const E
 }
 
 template <class Which>
-void ExecutePool::answer_waiting(Which which, const Error& error) {
-  std::vector<Waiting> taken;
-  for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (!which(*it)) {
-      ++it;
-      continue;
-    }
-    if (it->deadline) deadlines_.erase(deadlines_.find(*it->deadline));
-    --streams_[it->stream].in_flight;
-    taken.push_back(std::move(*it));
-    it = waiting_.erase(it);
+std::vector<std::shared_ptr<ExecutePool::Job>> ExecutePool::those_of(Jobs& jobs, Which which) {
+  std::vector<std::shared_ptr<Job>> found;
+  for (Links& each : jobs) {
+    const auto& job = static_cast<Job&>(each);
+    if (which(job)) found.push_back(job.kept);
   }
-  for (Waiting& each : taken)
-    answer_failed(std::move(each.request.request_id), each.stream, error, clock_.now() - each.arrived);
+  return found;
+}
+
+template <class Which>
+std::vector<std::shared_ptr<ExecutePool::Job>> ExecutePool::take_waiting(Which which) {
+  auto taken = those_of(waiting_, which);
+  for (const auto& job : taken) {
+    forget_deadline(*job);
+    waiting_.erase(waiting_.iterator_to(*job));
+    job->kept.reset();
+  }
+  return taken;
+}
+
+template <class Which>
+void ExecutePool::answer_waiting(Which which, const Error& error) {
+  const auto taken = take_waiting(which);
+  for (const auto& job : taken)
+    --streams_[job->stream].in_flight;
+  for (const auto& job : taken)
+    answer_failed(std::move(job->request.request_id), job->stream, error, clock_.now() - job->since);
 }
 
 void ExecutePool::drain(StreamId stream) {
   streams_[stream].draining = true;
-  answer_waiting([stream](const Waiting& each) { return each.stream == stream; },
+  answer_waiting([stream](const Job& each) { return each.stream == stream; },
                  Error(errc::closed, "the connector is shutting down"));
 }
 
@@ -215,51 +243,41 @@ void ExecutePool::cancel(StreamId stream, bool answer) {
   if (answer) {
     drain(stream);
   } else {
-    for (const Waiting& each : waiting_) {
-      if (each.stream == stream && each.deadline) deadlines_.erase(deadlines_.find(*each.deadline));
-    }
-    std::erase_if(waiting_, [stream](const Waiting& each) { return each.stream == stream; });
+    (void)take_waiting([stream](const Job& each) { return each.stream == stream; });
   }
-  std::vector<std::shared_ptr<Running>> ended;
-  for (const auto& running : running_) {
-    if (running->stream == stream && running->wanted) ended.push_back(running);
-  }
-  for (const auto& running : ended) {
-    give_up(*running);
-    cancel_handler(running);
+  const auto ended = those_of(running_, [stream](const Job& each) { return each.stream == stream && each.wanted; });
+  for (const auto& job : ended) {
+    give_up(*job);
+    cancel_handler(job);
   }
   if (!answer) {
     streams_.erase(stream);
     return;
   }
   const Error why(errc::cancelled, "cancelled at the end of the drain");
-  for (const auto& running : ended) {
-    running->answered = true;
-    answer_failed(running->request_id, stream, why, clock_.now() - running->started);
+  for (const auto& job : ended) {
+    job->answered = true;
+    answer_failed(job->request.request_id, stream, why, clock_.now() - job->since);
   }
 }
 
 void ExecutePool::expire() {
   const TimePoint now = clock_.now();
-  if (deadlines_.empty() || *deadlines_.begin() > now) return;
-  answer_waiting([now](const Waiting& each) { return each.deadline && *each.deadline <= now; },
-                 Error(errc::timed_out, "the deadline passed before the request's turn"));
-  std::vector<std::shared_ptr<Running>> due;
-  for (const auto& running : running_) {
-    if (running->wanted && running->deadline && *running->deadline <= now) due.push_back(running);
-  }
-  for (const auto& running : due) {
-    give_up(*running);
-    running->answered = true;
-    cancel_handler(running);
-    answer_failed(running->request_id, running->stream, Error(errc::timed_out, "the handler took too long"),
-                  now - running->started);
+  if (deadlines_.empty() || *deadlines_.begin()->deadline > now) return;
+  const auto is_due = [now](const Job& each) { return each.wanted && each.deadline && *each.deadline <= now; };
+  answer_waiting(is_due, Error(errc::timed_out, "the deadline passed before the request's turn"));
+  const auto due = those_of(running_, is_due);
+  for (const auto& job : due) {
+    give_up(*job);
+    job->answered = true;
+    cancel_handler(job);
+    answer_failed(job->request.request_id, job->stream, Error(errc::timed_out, "the handler took too long"),
+                  now - job->since);
   }
 }
 
 std::optional<TimePoint> ExecutePool::next_deadline() const {
-  if (deadlines_.empty()) return std::nullopt;
-  return *deadlines_.begin();
+  return deadlines_.empty() ? std::nullopt : deadlines_.begin()->deadline;
 }
 
 std::size_t ExecutePool::in_flight(StreamId stream) const {

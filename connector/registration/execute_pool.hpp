@@ -4,15 +4,16 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/set.hpp>
 
 #include "bus/base/timer.hpp"
 #include "connector/connector.hpp"
@@ -52,6 +53,9 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
 
   ExecutePool(boost::asio::any_io_executor owner, const boost::asio::any_io_executor& handlers,
               std::shared_ptr<Connector> connector, Limits limits, const Clock& clock, Hooks hooks);
+  ExecutePool(const ExecutePool&) = delete;
+  ExecutePool& operator=(const ExecutePool&) = delete;
+  ~ExecutePool();
 
   /// Runs it now or later. A request that finds the line full, or a draining stream, is answered as failed at once.
   void submit(transport::messages::ExecuteRequest request, StreamId stream);
@@ -75,25 +79,38 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
   [[nodiscard]] std::size_t running() const noexcept { return running_.size(); }
 
  private:
-  struct Running;
-  struct Waiting {
-    transport::messages::ExecuteRequest request;
-    StreamId stream;
-    TimePoint arrived;
-    std::optional<TimePoint> deadline;
-  };
+  struct Job;
   struct Stream {
     std::size_t in_flight = 0;
     bool draining = false;
   };
+  /// Where a job is in the pool.
+  struct Links : boost::intrusive::list_base_hook<>, boost::intrusive::set_base_hook<> {
+    std::optional<TimePoint> deadline;
+  };
+  struct DeadlineOf {
+    using type = TimePoint;
+    const type& operator()(const Links& job) const noexcept { return *job.deadline; }
+  };
+  using Jobs = boost::intrusive::list<Links>;
+  using Deadlines = boost::intrusive::multiset<Links, boost::intrusive::key_of_value<DeadlineOf>,
+                                               boost::intrusive::constant_time_size<false>>;
+
   [[nodiscard]] Result<std::optional<TimePoint>> deadline_of(const transport::messages::ExecuteRequest& request,
                                                              TimePoint arrived) const;
-  void run(Waiting next, TimePoint now);
-  void complete(const std::shared_ptr<Running>& running, std::exception_ptr exception, Result<Payload> result);
+  void run(const std::shared_ptr<Job>& job, TimePoint now);
+  void complete(const std::shared_ptr<Job>& job, const std::exception_ptr& exception, Result<Payload> result);
   void answer_failed(std::string request_id, StreamId stream, const Error& error, Duration duration = {});
   /// Nobody waits for it any more.
-  void give_up(Running& running);
-  void cancel_handler(const std::shared_ptr<Running>& running);
+  void give_up(Job& job);
+  void forget_deadline(Job& job);
+  void cancel_handler(const std::shared_ptr<Job>& job);
+  /// Those of `jobs` for which `which` is true.
+  template <class Which>
+  [[nodiscard]] static std::vector<std::shared_ptr<Job>> those_of(Jobs& jobs, Which which);
+  /// Takes them out of the line.
+  template <class Which>
+  [[nodiscard]] std::vector<std::shared_ptr<Job>> take_waiting(Which which);
   template <class Which>
   void answer_waiting(Which which, const Error& error);
   void run_next();
@@ -106,19 +123,18 @@ class ExecutePool : public std::enable_shared_from_this<ExecutePool> {
   const Limits limits_;
   const Clock& clock_;
   const Hooks hooks_;
+  // Jobs keep themselves alive while they are in either.
   /// Everything that has not returned, of earlier streams too: they keep their permits.
-  std::set<std::shared_ptr<Running>> running_;
-  /// Registrations are many and most are idle: an empty list has nothing allocated, an empty deque half a kilobyte.
-  std::list<Waiting> waiting_;
-  std::map<StreamId, Stream> streams_;
+  Jobs running_;
+  Jobs waiting_;
   /// Of all that run or wait and have one.
-  std::multiset<TimePoint> deadlines_;
+  Deadlines deadlines_;
+  std::map<StreamId, Stream> streams_;
   std::size_t answerable_ = 0;
 };
 
 /// An ExecuteResponse as the protocol wants it: failures carry the error's text and a JSON body. (§5.5.)
-[[nodiscard]] transport::messages::ExecuteResponse make_execute_response(std::string request_id,
-                                                                         const Result<Payload>& result,
+[[nodiscard]] transport::messages::ExecuteResponse make_execute_response(std::string request_id, Result<Payload> result,
                                                                          Duration duration);
 
 }  // namespace sharingbus::connector

@@ -104,6 +104,13 @@ class RegistrationFsm {
                      Duration retry_after = Duration::zero());
   /// Handlers that run or wait.
   void in_flight_changed(std::size_t count, TimePoint now, Actions& actions);
+  /// The same while nothing comes of it, which is as long as it does not `wait_for_requests`.
+  void note_in_flight(std::size_t count) noexcept { in_flight_ = count; }
+  [[nodiscard]] bool waits_for_requests() const noexcept {
+    return state_ == State::draining || state_ == State::retiring;
+  }
+  /// Whether an ExecuteRequest is run: `message` asks for nothing else then.
+  [[nodiscard]] bool takes_requests() const noexcept { return state_ == State::driving || waits_for_requests(); }
   /// Reading was paused for lack of room, or goes on: the watchdog is suspended, and starts anew.
   void reading_paused(bool paused, TimePoint now);
   /// The replacement serves. This stream ends when all that is in flight is answered, and the gateway has echoed a

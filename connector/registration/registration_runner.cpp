@@ -174,11 +174,11 @@ class RegistrationRunner::Driver final : public std::enable_shared_from_this<Dri
       frame = transport::encode_connector_message(response);
     }
     ExecuteFinished finished;
-    finished.request_id = response.request_id;
     finished.success = sent && response.success;
     finished.bytes_out = finished.success ? response.payload.size() : 0;
     finished.duration = duration;
-    finished.error = sent ? response.error : "the stream ended before the answer";
+    finished.error = sent ? std::move(response.error) : "the stream ended before the answer";
+    finished.request_id = std::move(response.request_id);
     if (sent) stream->answer(std::move(frame));
     context_.publish(std::move(finished));
     room_changed();

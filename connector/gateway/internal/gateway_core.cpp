@@ -209,20 +209,20 @@ bool GatewayCore::ask_to_reconnect(const std::string& address) {
   return session != nullptr;
 }
 
-void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback callback, bool anywhere) {
-  Request request;
-  request.admission = {requests_, requests_->enter()};
-  request.id = "exec-" + std::to_string(last_request_.fetch_add(1, std::memory_order_relaxed) + 1) + id_suffix_;
-  request.started = timers_.now();
-  request.deadline = request.started + std::min(call.timeout, kTimeoutMax);
+void GatewayCore::execute(std::string address, ExecuteCall call, std::unique_ptr<AnswerTaker> taker, bool anywhere) {
+  auto request = std::make_unique<Request>();
+  request->admission = {requests_, requests_->enter()};
+  request->id = request_id();
+  request->started = timers_.now();
+  request->deadline = request->started + std::min(call.timeout, kTimeoutMax);
   const bool valid = call.timeout > Duration::zero();
-  request.call = std::move(call);
-  request.callback = std::move(callback);
-  request.anywhere = anywhere;
+  request->call = std::move(call);
+  request->taker = std::move(taker);
+  request->anywhere = anywhere;
   const auto refused = [&](errc code, std::string why) {
     refuse(std::move(request), std::move(address), Error(code, std::move(why)));
   };
-  if (!request.admission.entry) return refused(errc::closed, "the gateway is closing");
+  if (!request->admission.entry) return refused(errc::closed, "the gateway is closing");
   if (!valid) return refused(errc::invalid_argument, "ExecuteCall::timeout must be above 0");
   if (requests_->count() > options_.max_pending) {
     return refused(errc::capacity_exceeded,
@@ -237,36 +237,46 @@ void GatewayCore::execute(std::string address, ExecuteCall call, ExecuteCallback
   session->execute(std::move(request));
 }
 
-void GatewayCore::refuse(Request request, std::string address, Error error) {
+void GatewayCore::refuse(RequestPtr request, std::string address, Error error) {
   // Not in the caller's turn, which may be the bus's own.
   post([request = std::move(request), address = std::move(address),
         error = std::move(error)](GatewayCore& self) mutable {
     Routing routing;
     routing.kind = RequestRefused::event_kind;
     routing.address = address;
-    self.publish(RequestRefused{request.id, std::move(address), error}, std::move(routing));
-    self.deliver(std::move(request), std::move(error), {});
+    self.publish(RequestRefused{request->id, std::move(address), error}, std::move(routing));
+    self.deliver(std::move(request), std::move(error), ExecuteReply{});
   });
 }
 
-void GatewayCore::deliver(Request request, Error error, ExecuteReply reply) {
-  if (request.anywhere || !transport::Turn::elsewhere()) return call_back(request, std::move(error), std::move(reply));
+void GatewayCore::deliver(RequestPtr request, Error&& error, ExecuteReply&& reply) {
+  if (request->anywhere || !transport::Turn::elsewhere()) {
+    return call_back(*request, std::move(error), std::move(reply));
+  }
   post([request = std::move(request), error = std::move(error), reply = std::move(reply)](GatewayCore& self) mutable {
-    self.call_back(request, std::move(error), std::move(reply));
+    self.call_back(*request, std::move(error), std::move(reply));
   });
 }
 
-void GatewayCore::call_back(const Request& request, Error error, ExecuteReply reply) noexcept {
-  if (!request.callback) return;
+void GatewayCore::call_back(const Request& request, Error&& error, ExecuteReply&& reply) noexcept {
+  if (request.taker == nullptr) return;
   std::string what = "not a std::exception";
   try {
-    request.callback(std::move(error), std::move(reply));
-    return;
+    return request.taker->take(std::move(error), std::move(reply));
   } catch (const std::exception& failure) {
     what = failure.what();
   } catch (...) {
   }
   failures_.line(timers_.now(), "execute callback threw request_id=" + request.id + " error=" + printable(what));
+}
+
+std::string GatewayCore::request_id() {
+  const std::string number = std::to_string(last_request_.fetch_add(1, std::memory_order_relaxed) + 1);
+  constexpr std::string_view kPrefix = "exec-";
+  std::string id;
+  id.reserve(kPrefix.size() + number.size() + id_suffix_.size());
+  id.append(kPrefix).append(number).append(id_suffix_);
+  return id;
 }
 
 std::vector<SessionInfo> GatewayCore::sessions() const {

@@ -39,7 +39,7 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   [[nodiscard]] transport::ListenerOptions make_listener_options(SharingBus& bus) const;
   Result<transport::Endpoint> serve(std::shared_ptr<transport::Listener> listener);
   /// `anywhere`: `Request::anywhere`.
-  void execute(std::string address, ExecuteCall call, ExecuteCallback callback, bool anywhere);
+  void execute(std::string address, ExecuteCall call, std::unique_ptr<AnswerTaker> taker, bool anywhere);
   [[nodiscard]] std::vector<SessionInfo> sessions() const;
   [[nodiscard]] std::size_t session_count() const;
   bool ask_to_reconnect(const std::string& address);
@@ -59,8 +59,8 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   void remove(const Session& session);
   /// Who has the address, if anybody.
   [[nodiscard]] std::shared_ptr<Session> find(std::string_view address) const;
-  /// Calls the request's callback, here if it may be, and contains what it throws.
-  void deliver(Request request, Error error, ExecuteReply reply);
+  /// Calls the request's taker, here if it may be, and contains what it throws.
+  void deliver(RequestPtr request, Error&& error, ExecuteReply&& reply);
 
   template <class Event>
   void publish(Event event, Routing routing) const {
@@ -96,8 +96,9 @@ class GatewayCore final : public std::enable_shared_from_this<GatewayCore> {
   /// Null, with the reason, when there is no room.
   std::shared_ptr<Session> make_session(const transport::StreamOpened& opened, std::shared_ptr<transport::Link> link,
                                         Error& refused);
-  void refuse(Request request, std::string address, Error error);
-  void call_back(const Request& request, Error error, ExecuteReply reply) noexcept;
+  [[nodiscard]] std::string request_id();
+  void refuse(RequestPtr request, std::string address, Error error);
+  void call_back(const Request& request, Error&& error, ExecuteReply&& reply) noexcept;
 
   // The steps of close, on the executor.
   void limit_drain(Duration drain);

@@ -27,7 +27,7 @@ Outbox::Push Outbox::send(const Item& item) {
 Outbox::Push Outbox::push(Item& item) {
   const Push result = full_ || !waiting_.empty() ? Push::waiting : send(item);
   if (result == Push::waiting) {
-    if (item.request_id.empty()) ++replies_;
+    if (item.request_id() == nullptr) ++replies_;
     waiting_.push_back(std::move(item));
   }
   return result;
@@ -39,7 +39,7 @@ std::vector<Outbox::Item> Outbox::flush() {
   while (!waiting_.empty()) {
     const Push result = send(waiting_.front());
     if (result == Push::waiting) break;
-    if (waiting_.front().request_id.empty()) --replies_;
+    if (waiting_.front().request_id() == nullptr) --replies_;
     if (result == Push::too_large) too_large.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -47,7 +47,10 @@ std::vector<Outbox::Item> Outbox::flush() {
 }
 
 void Outbox::forget_requests(const std::function<bool(const std::string&)>& keep) {
-  std::erase_if(waiting_, [&](const Item& item) { return !item.request_id.empty() && !keep(item.request_id); });
+  std::erase_if(waiting_, [&](const Item& item) {
+    const std::string* const id = item.request_id();
+    return id != nullptr && !keep(*id);
+  });
 }
 
 }  // namespace sharingbus::connector::internal

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "transport/link.hpp"
@@ -18,8 +19,12 @@ class Outbox {
  public:
   struct Item {
     transport::messages::ConnectorMessage message;
-    /// Of an ExecuteRequest; empty: a reply to something that the peer sent, or a message of the gateway's own.
-    std::string request_id;
+
+    /// Null: no request, but a reply to something that the peer sent, or a message of the gateway's own.
+    [[nodiscard]] const std::string* request_id() const noexcept {
+      const auto* const request = std::get_if<transport::messages::ExecuteRequest>(&message);
+      return request != nullptr ? &request->request_id : nullptr;
+    }
   };
   enum class Push : std::uint8_t { sent, waiting, too_large, closed };
 

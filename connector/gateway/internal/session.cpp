@@ -193,6 +193,11 @@ void Session::event(const BusEvent& event) {
     ++owed_.controls;
   }
   if ((fsm_.registered() || fsm_.hosting()) && for_a_lane(event)) return;
+  if (const auto* response = event.get_if<messages::ExecuteResponse>(); response != nullptr && fsm_.registered()) {
+    const TimePoint now = core_->timers().now();
+    fsm_.heard(now);
+    return answered(*response, now);
+  }
   const Moment at = core_->timers().moment();
   feed([&](SessionFsm& fsm, auto& actions) {
     if (const auto* request = event.get_if<messages::RegisterRequest>()) {
@@ -203,7 +208,6 @@ void Session::event(const BusEvent& event) {
     fsm.other_message(event.type_name(), at, actions);
   });
   if (!fsm_.registered()) return;
-  if (const auto* response = event.get_if<messages::ExecuteResponse>()) return answered(*response, at.now);
   if (const auto* invoke = event.get_if<messages::InvokeRequest>()) return invoked(*invoke);
 }
 
@@ -270,7 +274,7 @@ void Session::perform(SessionFsm::Release& action) {
   core_->release(*this, address_);
   const Error why = at_connector(address_, action.why);
   const TimePoint now = core_->timers().now();
-  for (Request& request : pending_.take_all())
+  for (RequestPtr& request : pending_.take_all())
     complete(std::move(request), why, {}, now);
   outbox_.forget_requests([](const std::string&) { return false; });
 }

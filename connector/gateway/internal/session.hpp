@@ -50,7 +50,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   /// False: as many requests are pending as may be.
   [[nodiscard]] bool reserve();
   /// After `reserve`.
-  void execute(Request request);
+  void execute(RequestPtr request);
   void end(Error why, bool graceful);
   /// A newer stream has the address. One that was asked to go answers what is pending first.
   void supersede(Error why);
@@ -91,12 +91,12 @@ class Session final : public std::enable_shared_from_this<Session> {
   void return_credit();
 
   // Requests.
-  void begin(Request request);
+  void begin(RequestPtr request);
   /// It did not go out: another session may have the address by now.
-  void turn_away(Request request, Error error);
+  void turn_away(RequestPtr request, Error error);
   void announce(const Request& request);
-  void complete(Request request, Error error, ExecuteReply reply, TimePoint now);
-  void finish(Request request, Error error, ExecuteReply reply);
+  void complete(RequestPtr request, Error error, ExecuteReply reply, TimePoint now);
+  void finish(RequestPtr request, Error&& error, ExecuteReply&& reply);
   void expire();
   void reply(transport::messages::ConnectorMessage message);
   void refuse_too_large(Outbox::Item item);

@@ -86,6 +86,8 @@ class SessionFsm {
   void message(const transport::messages::UnknownMessage& unknown, Moment at, Actions& actions);
   /// Any other; `name` is its event name.
   void other_message(std::string_view name, Moment at, Actions& actions);
+  /// The same of a registered one.
+  void heard(TimePoint now) noexcept { last_message_ = now; }
 
   void claimed(bool replaced, Moment at, Actions& actions);
   void claim_refused(const Error& why, Moment at, Actions& actions);

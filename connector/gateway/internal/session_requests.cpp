@@ -15,6 +15,7 @@ namespace {
 namespace messages = transport::messages;
 
 const std::string* find(const Context& context, const char* key) {
+  if (context.empty()) return nullptr;
   const auto found = context.find(key);
   return found != context.end() && !found->second.empty() ? &found->second : nullptr;
 }
@@ -44,9 +45,9 @@ bool Session::reserve() {
   return false;
 }
 
-void Session::execute(Request request) {
+void Session::execute(RequestPtr request) {
   // Whoever calls carries on with what is idle, but never from within itself, nor with somebody else's callback.
-  const bool here = request.anywhere && !transport::Turn::elsewhere() && !shared_.strand.running_in_this_thread();
+  const bool here = request->anywhere && !transport::Turn::elsewhere() && !shared_.strand.running_in_this_thread();
   auto work = [self = shared_from_this(), request = std::move(request)]() mutable {
     self->begin(std::move(request));
     self->settle();
@@ -55,25 +56,25 @@ void Session::execute(Request request) {
   boost::asio::post(shared_.strand, std::move(work));
 }
 
-void Session::begin(Request request) {
+void Session::begin(RequestPtr request) {
   if (!fsm_.registered() || superseded_) {
     return turn_away(
         std::move(request),
         Error(errc::stream_failed, "connector " + address_ + ": its stream ended before the request went out"));
   }
   const TimePoint now = core_->timers().now();
-  if (request.deadline <= now) {
+  if (request->deadline <= now) {
     return turn_away(
         std::move(request),
         Error(errc::timed_out, "connector " + address_ + ": the deadline passed before the request went out"));
   }
-  announce(request);
-  Outbox::Item item{to_message(request, fsm_.identity().arn, now), request.id};
+  announce(*request);
+  Outbox::Item item{to_message(*request, fsm_.identity().arn, now)};
   pending_.add(std::move(request));
   if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
 }
 
-void Session::turn_away(Request request, Error error) {
+void Session::turn_away(RequestPtr request, Error error) {
   if (error.is(errc::stream_failed)) {
     const auto newer = core_->find(address_);
     if (newer && newer.get() != this && newer->reserve()) {
@@ -81,8 +82,8 @@ void Session::turn_away(Request request, Error error) {
       return newer->execute(std::move(request));
     }
   }
-  core_->publish(RequestRefused{request.id, address_, error}, request_routing(request, RequestRefused::event_kind));
-  finish(std::move(request), std::move(error), {});
+  core_->publish(RequestRefused{request->id, address_, error}, request_routing(*request, RequestRefused::event_kind));
+  finish(std::move(request), std::move(error), ExecuteReply{});
 }
 
 Routing Session::request_routing(const Request& request, EventKind kind) const {
@@ -111,17 +112,17 @@ void Session::answered(const messages::ExecuteResponse& response, TimePoint now)
     return;
   }
   ExecuteReply reply{response.success, {response.payload_encoding, response.payload}, response.error, {}};
-  complete(std::move(*request), {}, std::move(reply), now);
+  complete(std::move(request), {}, std::move(reply), now);
 }
 
-void Session::complete(Request request, Error error, ExecuteReply reply, TimePoint now) {
-  reply.duration = now - request.started;
-  core_->publish(RequestCompleted{request.id, address_, error, !error && reply.success, reply.duration},
-                 request_routing(request, RequestCompleted::event_kind));
+void Session::complete(RequestPtr request, Error error, ExecuteReply reply, TimePoint now) {
+  reply.duration = now - request->started;
+  core_->publish(RequestCompleted{request->id, address_, error, !error && reply.success, reply.duration},
+                 request_routing(*request, RequestCompleted::event_kind));
   finish(std::move(request), std::move(error), std::move(reply));
 }
 
-void Session::finish(Request request, Error error, ExecuteReply reply) {
+void Session::finish(RequestPtr request, Error&& error, ExecuteReply&& reply) {
   (error ? failed_ : answered_).fetch_add(1, std::memory_order_relaxed);
   reserved_.fetch_sub(1, std::memory_order_relaxed);
   core_->deliver(std::move(request), std::move(error), std::move(reply));
@@ -134,19 +135,20 @@ void Session::expire() {
   if (!outbox_.empty()) {
     outbox_.forget_requests([this](const std::string& id) { return pending_.contains(id); });
   }
-  for (Request& request : due) {
-    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(request.deadline - request.started);
-    Error error(errc::timed_out, "connector " + address_ + " did not answer " + request.id + " within " +
+  for (RequestPtr& request : due) {
+    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(request->deadline - request->started);
+    Error error(errc::timed_out, "connector " + address_ + " did not answer " + request->id + " within " +
                                      std::to_string(waited.count()) + " ms");
     complete(std::move(request), std::move(error), {}, now);
   }
 }
 
 void Session::refuse_too_large(Outbox::Item item) {
-  if (auto request = pending_.take(item.request_id)) {
+  const std::string* const id = item.request_id();
+  if (auto request = id != nullptr ? pending_.take(*id) : nullptr) {
     Error error(errc::message_too_large,
                 "connector " + address_ + ": request " + request->id + " exceeds the stream's message limit");
-    return complete(std::move(*request), std::move(error), {}, core_->timers().now());
+    return complete(std::move(request), std::move(error), {}, core_->timers().now());
   }
   if (auto* response = std::get_if<messages::InvokeResponse>(&item.message); response != nullptr && response->success) {
     const Error error(errc::message_too_large, "the answer exceeds the stream's message limit");
@@ -155,7 +157,7 @@ void Session::refuse_too_large(Outbox::Item item) {
 }
 
 void Session::reply(messages::ConnectorMessage message) {
-  Outbox::Item item{std::move(message), {}};
+  Outbox::Item item{std::move(message)};
   if (outbox_.push(item) == Outbox::Push::too_large) refuse_too_large(std::move(item));
 }
 
@@ -181,7 +183,7 @@ void Session::invoked(const messages::InvokeRequest& invoke) {
         session.reply(to_invoke_response(std::move(id), error, std::move(result)));
     });
   };
-  core_->execute(invoke.target_address, std::move(*call), std::move(done), true);
+  core_->execute(invoke.target_address, std::move(*call), make_taker(std::move(done)), true);
 }
 
 }  // namespace sharingbus::connector::internal

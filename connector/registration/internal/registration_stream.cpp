@@ -77,6 +77,7 @@ void RegistrationStream::event(const BusEvent& event) {
     flush();
     return watch_reading();
   }
+  if (const auto* request = event.get_if<messages::ExecuteRequest>()) return requested(*request);
   if (auto message = transport::message_of(event)) {
     received(std::move(*message), transport::frame_class_of(event) == transport::FrameClass::request);
   }
@@ -91,6 +92,18 @@ void RegistrationStream::received(messages::ConnectorMessage message, bool reque
   step([&](auto& actions) {
     fsm_.message(std::move(message), context_.timers.now(), context_.timers.unix_ms(), actions);
   });
+  return_credit();
+}
+
+/// As `received`, without the way through the state machine, which has nothing to decide here.
+void RegistrationStream::requested(const messages::ExecuteRequest& request) {
+  --request_credit_;
+  if (fsm_.takes_requests()) {
+    const bool within = std::exchange(stepping_, true);
+    perform(Fsm::Execute{request});
+    stepping_ = within;
+    if (!within) carry_out(std::exchange(pending_, {}));
+  }
   return_credit();
 }
 
@@ -122,6 +135,7 @@ void RegistrationStream::room_changed() {
 
 void RegistrationStream::report_in_flight() {
   const std::size_t count = context_.pool->in_flight(id_);
+  if (!fsm_.waits_for_requests()) return fsm_.note_in_flight(count);
   step([&](auto& actions) { fsm_.in_flight_changed(count, context_.timers.now(), actions); });
 }
 
@@ -166,6 +180,10 @@ void RegistrationStream::step(Input&& input) {
     std::move(actions.begin(), actions.end(), std::back_inserter(pending_));
     return;
   }
+  carry_out(std::move(actions));
+}
+
+void RegistrationStream::carry_out(Fsm::Actions actions) {
   stepping_ = true;
   while (!actions.empty()) {
     for (Fsm::Action& action : actions)
@@ -273,39 +291,60 @@ void RegistrationStream::perform(Event&& event) {
 
 void RegistrationStream::send(std::string frame) {
   if (link_ == nullptr) return;
-  outbox_.push_back(std::move(frame));
-  flush();
+  if (blocked_ || !outbox_.empty()) {
+    outbox_.push_back(std::move(frame));
+    return flush();
+  }
+  switch (offer(frame)) {
+    case transport::SendStatus::full:
+      outbox_.push_back(std::move(frame));
+      return;
+    case transport::SendStatus::closed:
+      return;
+    default:
+      everything_sent();
+  }
+}
+
+transport::SendStatus RegistrationStream::offer(const std::string& frame) {
+  const transport::SendStatus status = link_->send(frame);
+  switch (status) {
+    case transport::SendStatus::queued:
+      ++frames_queued_;
+      break;
+    case transport::SendStatus::full:
+      blocked_ = true;
+      break;
+    case transport::SendStatus::too_large:
+      context_.publish(RegistrationNotice{context_.address, "message of " + std::to_string(frame.size()) +
+                                                                " bytes exceeds the outbound limit and was not sent"});
+      break;
+    case transport::SendStatus::closed:
+      outbox_.clear();
+      step([&](auto& actions) { fsm_.send_failed(context_.timers.now(), actions); });
+      break;
+  }
+  return status;
 }
 
 void RegistrationStream::flush() {
   while (!blocked_ && !outbox_.empty() && link_) {
-    switch (link_->send(outbox_.front())) {
-      case transport::SendStatus::queued:
-        ++frames_queued_;
-        outbox_.pop_front();
-        break;
-      case transport::SendStatus::full:
-        blocked_ = true;
-        return;
-      case transport::SendStatus::too_large:
-        context_.publish(
-            RegistrationNotice{context_.address, "message of " + std::to_string(outbox_.front().size()) +
-                                                     " bytes exceeds the outbound limit and was not sent"});
-        outbox_.pop_front();
-        break;
-      case transport::SendStatus::closed:
-        outbox_.clear();
-        step([&](auto& actions) { fsm_.send_failed(context_.timers.now(), actions); });
-        return;
-    }
+    // Out of the list first: what comes of it may add to that, or clear it.
+    std::string frame = std::move(outbox_.front());
+    outbox_.pop_front();
+    const transport::SendStatus status = offer(frame);
+    if (status == transport::SendStatus::closed) return;
+    if (status == transport::SendStatus::full) outbox_.push_front(std::move(frame));
   }
-  if (outbox_.empty()) {
-    heartbeat_waits_ = false;
-    return_credit();
-    if (finishing_ && link_) {
-      finishing_ = false;
-      link_->finish();
-    }
+  if (outbox_.empty()) everything_sent();
+}
+
+void RegistrationStream::everything_sent() {
+  heartbeat_waits_ = false;
+  return_credit();
+  if (finishing_ && link_) {
+    finishing_ = false;
+    link_->finish();
   }
 }
 

@@ -98,6 +98,7 @@ class RegistrationStream {
  private:
   using Fsm = RegistrationFsm;
 
+  void requested(const transport::messages::ExecuteRequest& request);
   void received(transport::messages::ConnectorMessage message, bool request);
   void stream_closed(const Error& error, Duration retry_after = Duration::zero());
   void return_credit();
@@ -107,6 +108,7 @@ class RegistrationStream {
 
   template <class Input>
   void step(Input&& input);
+  void carry_out(Fsm::Actions actions);
   void perform(Fsm::OpenStream&& open);
   void perform(Fsm::Send&& send_action);
   void perform(Fsm::Execute&& execute);
@@ -123,7 +125,9 @@ class RegistrationStream {
   [[nodiscard]] Result<std::string> register_frame(const std::string& session_token) const;
 
   void send(std::string frame);
+  [[nodiscard]] transport::SendStatus offer(const std::string& frame);
   void flush();
+  void everything_sent();
 
   const RegistrationContext& context_;
   Owner& owner_;
