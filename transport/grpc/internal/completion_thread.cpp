@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <grpc/support/time.h>
 
 #include "transport/grpc/internal/link_core.hpp"
@@ -20,13 +22,18 @@ CompletionThread::~CompletionThread() {
 
 void CompletionThread::run() {
   t_current = this;
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue_->Next(&tag, &ok)) {
-    static_cast<Completion*>(tag)->completed(ok);
-    while (!due_.empty())
-      burst();
-  }
+  // As Asio sees it, the thread runs a context, so what coroutines and strands allocate here is kept for the next.
+  boost::asio::io_context context(1);
+  boost::asio::post(context, [this] {
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_->Next(&tag, &ok)) {
+      static_cast<Completion*>(tag)->completed(ok);
+      while (!due_.empty())
+        burst();
+    }
+  });
+  context.run();
 }
 
 /// Goes on with what is ready, then does what is due.
