@@ -610,6 +610,40 @@ TEST_F(GrpcRig, Paused_ServerEndsInOrder_WhatWasReadAheadComesFirst) {
   }
 }
 
+// What the queue's thread sends waits for the end of what is ready, and no longer.
+TEST_F(GrpcRig, Inline_AnswersToManyMessages_ComeInOrderAndNoneIsHeldBack) {
+  constexpr std::size_t kMessages = 1000;
+  GrpcListenerOptions listening = listener_options();
+  listening.base.limits.outbound_capacity = 2 * kMessages + 2;
+  listen(std::move(listening));
+  dial();
+  std::weak_ptr<Link> accepted;
+  SubscriptionOptions answering;
+  answering.name = "inline";
+  const auto subscription = server.bus.subscribe_inline(answering, [&](const EventRef& event) {
+    if (const auto* opened = event->get_if<StreamOpened>()) {
+      accepted = opened->link;
+      opened->link.lock()->grant(kPlenty);
+    } else if (const auto* frame = event->get_if<TextFrame>()) {
+      const auto link = accepted.lock();
+      EXPECT_EQ(link->send(frame->text + "a"), SendStatus::queued);
+      EXPECT_EQ(link->send(frame->text + "b"), SendStatus::queued);
+    }
+  });
+  StreamOptions options = stream_options();
+  options.limits.outbound_capacity = kMessages + 1;
+  StreamRecord& stream = open(std::move(options), "C0");
+  // Nothing is behind it.
+  ASSERT_TRUE(client.gets(stream, 2));
+  for (std::size_t i = 1; i <= kMessages; ++i)
+    ASSERT_EQ(stream.link->send("C" + std::to_string(i)), SendStatus::queued);
+  ASSERT_TRUE(client.gets(stream, 2 * kMessages + 2));
+  for (std::size_t i = 0; i <= kMessages; ++i) {
+    EXPECT_EQ(stream.frames[2 * i], "C" + std::to_string(i) + "a");
+    EXPECT_EQ(stream.frames[2 * i + 1], "C" + std::to_string(i) + "b");
+  }
+}
+
 TEST_F(GrpcRig, Inline_CancelOrFinishOnAMessage_Works) {
   listen();
   dial();
