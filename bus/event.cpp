@@ -24,6 +24,19 @@ std::optional<Enum> parse_name(const std::array<std::string_view, N>& names, std
   return std::nullopt;
 }
 
+template <class Text>
+Text* write_text(void* memory, std::string_view view) noexcept {
+  auto* const text = ::new (memory) Text{1, static_cast<std::uint32_t>(view.size())};
+  internal::copy_text(view, reinterpret_cast<char*>(text + 1));
+  return text;
+}
+
+/// Apart, so that the usual way needs no registers that a call would leave alone.
+template <class Text>
+[[gnu::noinline]] Text* make_elsewhere(std::string_view view) {
+  return write_text<Text>(internal::pool_allocate(sizeof(Text) + view.size()), view);
+}
+
 }  // namespace
 
 std::string_view to_string(EventKind kind) noexcept {
@@ -49,10 +62,9 @@ void* detail::allocate_event(std::size_t bytes) {
 }
 
 OptionalText::Text* OptionalText::Text::make(std::string_view view) {
-  const std::size_t size = view.size();
-  auto* text = ::new (internal::pool_allocate(sizeof(Text) + size)) Text{1, static_cast<std::uint32_t>(size)};
-  internal::copy_text(view, reinterpret_cast<char*>(text + 1));
-  return text;
+  if (void* const memory = internal::pool_allocate_at_once(sizeof(Text) + view.size())) [[likely]]
+    return write_text<Text>(memory, view);
+  return make_elsewhere<Text>(view);
 }
 
 void detail::free_event(void* memory) noexcept {

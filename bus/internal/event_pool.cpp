@@ -108,7 +108,8 @@ void refill(Shard& shard, std::size_t size_class) {
 
 }  // namespace
 
-[[gnu::noinline]] Chunk* EventPool::other_chunk(std::size_t bytes, std::size_t size_class) {
+[[gnu::noinline]] Chunk* EventPool::other_chunk(std::size_t bytes) {
+  const std::size_t size_class = EventPool::size_class(bytes);
   if (size_class > kPooledMax || (t_shard == nullptr && !lease_shard())) {
     auto* chunk = static_cast<Chunk*>(::operator new(std::max(bytes + Chunk::kHeader, sizeof(Chunk))));
     chunk->owner = nullptr;

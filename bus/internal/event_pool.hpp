@@ -56,35 +56,43 @@ struct EventPool {
 
   static constinit thread_local Shard* t_shard;
 
+  [[nodiscard]] static std::size_t size_class(std::size_t bytes) noexcept {
+    return (std::max(bytes, sizeof(void*)) + Chunk::kHeader + kGranule - 1) / kGranule;
+  }
   /// A chunk that is not in the thread's free list.
-  static Chunk* other_chunk(std::size_t bytes, std::size_t size_class);
+  static Chunk* other_chunk(std::size_t bytes);
   /// A chunk that is not this thread's.
   static void free_other(Chunk* chunk) noexcept;
 };
+
+/// What `pool_allocate` does when the thread has such a piece lying there: nearly always. Null: it has not.
+[[nodiscard]] inline void* pool_allocate_at_once(std::size_t bytes) noexcept {
+  using Chunk = EventPool::Chunk;
+  static constexpr std::size_t kLine = EventPool::kCacheLine;
+  const std::size_t size_class = EventPool::size_class(bytes);
+  if (size_class > EventPool::kPooledMax || EventPool::t_shard == nullptr) [[unlikely]]
+    return nullptr;
+  Chunk*& free = EventPool::t_shard->free[size_class];
+  if (free == nullptr) [[unlikely]]
+    return nullptr;
+  Chunk* const chunk = std::exchange(free, free->next);
+  // For the next one: what was freed last is not always in the nearest cache.
+  const auto next = reinterpret_cast<std::uintptr_t>(free);
+  __builtin_prefetch(reinterpret_cast<const void*>(next), 1);
+  if (size_class > kLine / EventPool::kGranule) {
+    __builtin_prefetch(reinterpret_cast<const void*>(next + kLine), 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(next + 2 * kLine), 1);
+  }
+  return chunk->memory();
+}
 
 /// Memory for events and blocks of events. Each thread allocates from free lists of its own; what another thread frees
 /// goes back to the list of the one who allocated it, many at a time. Freed memory is kept for reuse, so it stays at
 /// its high-water mark. Large pieces come from the heap, and under AddressSanitizer all do. Any thread.
 [[nodiscard]] inline void* pool_allocate(std::size_t bytes) {
-  using Chunk = EventPool::Chunk;
-  static constexpr std::size_t kLine = EventPool::kCacheLine;
-  const std::size_t size_class =
-      (std::max(bytes, sizeof(void*)) + Chunk::kHeader + EventPool::kGranule - 1) / EventPool::kGranule;
-  if (size_class <= EventPool::kPooledMax && EventPool::t_shard != nullptr) [[likely]] {
-    Chunk*& free = EventPool::t_shard->free[size_class];
-    if (free != nullptr) [[likely]] {
-      Chunk* const chunk = std::exchange(free, free->next);
-      // For the next one: what was freed last is not always in the nearest cache.
-      const auto next = reinterpret_cast<std::uintptr_t>(free);
-      __builtin_prefetch(reinterpret_cast<const void*>(next), 1);
-      if (size_class > kLine / EventPool::kGranule) {
-        __builtin_prefetch(reinterpret_cast<const void*>(next + kLine), 1);
-        __builtin_prefetch(reinterpret_cast<const void*>(next + 2 * kLine), 1);
-      }
-      return chunk->memory();
-    }
-  }
-  return EventPool::other_chunk(bytes, size_class)->memory();
+  if (void* const memory = pool_allocate_at_once(bytes)) [[likely]]
+    return memory;
+  return EventPool::other_chunk(bytes)->memory();
 }
 
 inline void pool_free(void* memory) noexcept {

@@ -64,21 +64,22 @@ inline void copy_text(std::string_view text, char* to) noexcept {
   std::memcpy(to + size - kBlock, from + size - kBlock, kBlock);
 }
 
-/// As `==`, without a call for those of 8 bytes and more, and without a branch for each word of those of 17 to 32.
+/// Of one size, which is not that of most identifiers: not inline, lest it takes their registers.
+[[nodiscard, gnu::noinline]] inline bool same_text_of_other_size(const char* left, const char* right,
+                                                                 std::size_t size) noexcept {
+  return std::memcmp(left, right, size) == 0;
+}
+
+/// As `==`, without a branch for each word of those of 17 to 32 bytes, and then without a call.
 [[nodiscard]] inline bool same_text(std::string_view left, std::string_view right) noexcept {
   const std::size_t size = left.size();
   if (size != right.size()) return false;
   const char* const a = left.data();
   const char* const b = right.data();
-  if (size > 16 && size <= 32) {
-    const auto other = [a, b](std::size_t at) { return word_at(a + at) ^ word_at(b + at); };
-    return (other(0) | other(8) | other(size - 16) | other(size - 8)) == 0;
-  }
-  if (size < 8) return std::memcmp(a, b, size) == 0;
-  for (std::size_t at = 0; at + 8 < size; at += 8) {
-    if (word_at(a + at) != word_at(b + at)) return false;
-  }
-  return word_at(a + size - 8) == word_at(b + size - 8);
+  if (size - 17 > 15) return same_text_of_other_size(a, b, size);
+  const auto other = [a, b](std::size_t at) { return word_at(a + at) ^ word_at(b + at); };
+  if ((other(0) | other(8)) != 0) return false;
+  return (other(size - 16) | other(size - 8)) == 0;
 }
 
 }  // namespace sharingbus::internal

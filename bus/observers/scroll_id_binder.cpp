@@ -272,6 +272,7 @@ std::size_t ScrollIdBinder::on_turn(const StagedTurn& turn) {
     bool of_session;
   };
   assert(turn.size() <= kMost);
+  Table& table = *table_;
   // In the order of the turn, at the end of the array. Events are looked at from the back, for what was published last
   // is in the nearest cache, and after it what comes first again.
   std::array<Due, kMost> room;
@@ -281,37 +282,41 @@ std::size_t ScrollIdBinder::on_turn(const StagedTurn& turn) {
     const bool of_session = is_of_session(event.event());
     if (!of_session && !to_be_stamped(event.routing())) [[likely]]
       continue;
-    *--first = {of_session ? 0 : table_->prefetch(key_of(event.routing())), static_cast<std::uint8_t>(i), of_session};
+    *--first = {of_session ? 0 : table.prefetch(key_of(event.routing())), static_cast<std::uint8_t>(i), of_session};
   }
   const std::span<Due> due(first, room.data() + kMost);
   for (Due& one : due) {
-    if (!one.of_session) one.tag_or_place = table_->prefetch_binding(one.tag_or_place);
+    if (!one.of_session) one.tag_or_place = table.prefetch_binding(one.tag_or_place);
   }
-  if (table_->has_long_texts()) {
+  if (table.has_long_texts()) {
     for (const Due& one : due) {
-      if (!one.of_session) table_->prefetch_texts(one.tag_or_place);
+      if (!one.of_session) table.prefetch_texts(one.tag_or_place);
     }
   }
-  const std::uint64_t generation = table_->generation();
+  const std::uint64_t generation = table.generation();
   bool as_looked_up = true;
   std::size_t failed = 0;
+  // Not inline: what looking ahead keeps in registers would not find room.
+  const auto bind_alone = [ this, &failed ](StagedEvent event) __attribute__((noinline)) {
+    try {
+      on_event(event);
+    } catch (...) {
+      ++failed;
+    }
+  };
   for (const Due& one : due) {
     StagedEvent event = turn[one.event];
     if (!one.of_session && as_looked_up) [[likely]] {
       const std::uint32_t at = one.tag_or_place;
       if (at == Table::kNone) continue;
       Routing& routing = event.routing();
-      if (table_->is_of(at, key_of(routing))) [[likely]] {
-        routing.scroll_id.emplace(table_->used(at));
+      if (table.is_of(at, key_of(routing))) [[likely]] {
+        routing.scroll_id.emplace(table.used(at));
         continue;
       }
     }
-    try {
-      on_event(event);
-    } catch (...) {
-      ++failed;
-    }
-    as_looked_up = table_->generation() == generation;
+    bind_alone(event);
+    as_looked_up = table.generation() == generation;
   }
   return failed;
 }
