@@ -45,8 +45,8 @@ class AgentHandler {
   /// event begins its handler, which saves the hand-over to the executor; that may be a thread of the transport's, and
   /// so those of several connections run at once even where the executor has one thread. After its first wait
   /// (`co_await`) a handler goes on on its connection's strand: on the executor, or where the strand is just then.
-  /// `configure`, `config_requested`, `health` and `drain` are on the executor always. Asked once. Without meaning
-  /// where `AgentServerOptions::handlers` are.
+  /// `configure`, `config_requested`, `health` and `drain` are on the executor always, and so may run at the same time
+  /// as a handler that waits or goes on. Asked once. Without meaning where `AgentServerOptions::handlers` are.
   [[nodiscard]] virtual bool may_block() const { return true; }
 
   virtual Answer request_headers(const transport::agent_messages::RequestHeaders& event, const ProxyInfo& proxy);

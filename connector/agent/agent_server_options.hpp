@@ -68,8 +68,7 @@ struct AgentServerOptions {
   Duration metrics_interval = std::chrono::seconds(10);
   /// Where handlers run, each on a strand of its own, so in parallel where it has threads. Empty: on the connection's
   /// strand of the server's executor, which costs less, and is right for handlers that decide quickly. Those that say
-  /// so
-  /// (`AgentHandler::may_block`) cost least.
+  /// so (`AgentHandler::may_block`) cost least.
   boost::asio::any_io_executor handlers{};
   /// One line for each connection that comes, goes or is refused; at most 256 a second of each.
   LogSink log = stderr_log();

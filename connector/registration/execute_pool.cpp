@@ -145,10 +145,10 @@ void ExecutePool::run(const std::shared_ptr<Job>& job, TimePoint now) {
   running_.push_back(*job);
   job->kept = job;
   ++answerable_;
+  const transport::Strand& strand = job->strand.emplace(handlers_);
   hooks_.started(job->request.request_id, job->request.payload.size());
   const transport::Turn::Beginning beginning(!may_block_);
   const auto not_on = may_block_ ? std::this_thread::get_id() : std::thread::id();
-  const transport::Strand& strand = job->strand.emplace(handlers_);
   auto handler = call_connector(not_on, connector_, std::shared_ptr<messages::ExecuteRequest>(job, &job->request));
   auto done = [self = shared_from_this(), job](const std::exception_ptr& exception, Result<Payload> result) mutable {
     ExecutePool& pool = *self;
@@ -268,6 +268,8 @@ void ExecutePool::expire() {
   answer_waiting(is_due, Error(errc::timed_out, "the deadline passed before the request's turn"));
   const auto due = those_of(running_, is_due);
   for (const auto& job : due) {
+    // What was told of the one before may have cancelled its stream.
+    if (!job->wanted) continue;
     give_up(*job);
     job->answered = true;
     cancel_handler(job);

@@ -1,11 +1,12 @@
-#include <optional>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "connector/agent/internal/agent_server_core.hpp"
 #include "connector/agent/internal/server_session.hpp"
@@ -50,6 +51,13 @@ AgentHandler::Answer decide(AgentHandler& handler, const BusEvent& event, const 
 }
 
 // These own what a handler is given for as long as it runs.
+
+/// Not begun on `not_on`, which it might hold up.
+AgentHandler::Answer decide_elsewhere(std::thread::id not_on, std::shared_ptr<AgentHandler> handler, EventRef event,
+                                      std::shared_ptr<const ProxyInfo> proxy) {
+  if (std::this_thread::get_id() == not_on) co_await asio::post(asio::use_awaitable);
+  co_return co_await decide(*handler, *event, *proxy);
+}
 
 asio::awaitable<Result<>> apply(std::shared_ptr<AgentHandler> handler,
                                 std::function<asio::awaitable<Result<>>(AgentHandler&, const ProxyInfo&)> call,
@@ -185,22 +193,14 @@ void ServerSession::run_elsewhere(std::shared_ptr<Call> call) {
   call->strand = handler_strand();
   call->runner = std::make_shared<Runner>();
   call->runner->call = call.get();
-  std::optional<AgentHandler::Answer> answer;
-  try {
-    answer.emplace(decide(*core_->handler(), *call->event, *proxy_));
-  } catch (...) {
-    // One that is no coroutine itself.
-    AgentHandler::Response none;
-    return returned(*call, std::current_exception(), none);
-  }
-  // Keeps the session, and so handler and proxy, and the call with its event.
+  auto answer = decide_elsewhere(std::this_thread::get_id(), core_->handler(), call->event, proxy_);
   auto done = [self = shared_from_this(), call](std::exception_ptr exception, AgentHandler::Response response) mutable {
     asio::post(self->strand_, [self, call, exception, response = std::move(response)]() mutable {
       self->returned(*call, exception, response);
     });
   };
   const auto slot = call->runner->cancel.slot();
-  asio::co_spawn(call->strand, *std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
+  asio::co_spawn(call->strand, std::move(answer), asio::bind_cancellation_slot(slot, std::move(done)));
 }
 
 void ServerSession::returned(Call& call, const std::exception_ptr& exception, AgentHandler::Response& response) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -53,6 +54,7 @@ class ExecutePoolTest : public ::testing::Test {
       durations.push_back(duration);
       answerable.push_back(is_answerable);
       answers.push_back(std::move(response));
+      if (on_finished) on_finished();
     };
     hooks.late = [this](const std::string&, Duration) { ++freed; };
     sut = std::make_shared<ExecutePool>(io.get_executor(), io.get_executor(), std::move(connector), limits, clock,
@@ -92,6 +94,7 @@ class ExecutePoolTest : public ::testing::Test {
   std::vector<Duration> durations;
   std::vector<bool> answerable;
   int freed = 0;
+  std::function<void()> on_finished;
 };
 
 TEST_F(ExecutePoolTest, Success_AnswersJsonWithIdAndDuration) {
@@ -368,6 +371,36 @@ TEST_F(ExecutePoolTest, CancelAtTheEndOfTheDrain_AnswersEachOnce) {
   EXPECT_EQ(sut->running(), 0u);
   EXPECT_EQ(freed, 2);
   EXPECT_EQ(answers.size(), 3u);
+}
+
+TEST_F(ExecutePoolTest, StreamGoneAtTheFirstOfSeveralTimeouts_TheOthersAreLetGoOnce) {
+  auto held = std::make_shared<HeldConnector>();
+  make(held);
+  for (const char* id : {"r1", "r2", "r3"}) {
+    auto one = make_request(id);
+    one.context["timeout_ms"] = "1000";
+    sut->submit(std::move(one), kStream);
+  }
+  auto other = make_request("o1");
+  other.context["timeout_ms"] = "5000";
+  sut->submit(std::move(other), kOther);
+  settle();
+  on_finished = [this] { sut->cancel(kStream, false); };
+  clock.advance(std::chrono::seconds(1));
+  sut->expire();
+  EXPECT_EQ(answered(), std::vector<std::string>{"r1"});
+  EXPECT_EQ(sut->in_flight(kStream), 0u);
+  EXPECT_EQ(sut->in_flight(kOther), 1u);
+  EXPECT_EQ(sut->lingering(), 3u);
+  EXPECT_EQ(sut->next_deadline(), clock.now() + std::chrono::seconds(4));
+  on_finished = nullptr;
+  held->release();
+  settle();
+  ASSERT_EQ(answers.size(), 4u);
+  for (std::size_t i = 0; i < answers.size(); ++i)
+    EXPECT_EQ(answerable[i], answers[i].request_id == "r1" || answers[i].request_id == "o1") << answers[i].request_id;
+  EXPECT_EQ(sut->running(), 0u);
+  EXPECT_EQ(sut->lingering(), 0u);
 }
 
 TEST_F(ExecutePoolTest, CancelWithoutTheStream_ForgetsWhatWaitsAndAnswersNothing) {
