@@ -28,6 +28,21 @@ class BiasedLock {
     BiasedLock& lock_;
     const bool by_bias_;
   };
+  /// Holds it if the owner's bias is enough.
+  class OwnerByBias {
+   public:
+    explicit OwnerByBias(BiasedLock& lock) noexcept : lock_(lock), holds_(lock.enter_by_bias()) {}
+    ~OwnerByBias() {
+      if (holds_) lock_.inside_.store(false, std::memory_order_release);
+    }
+    OwnerByBias(const OwnerByBias&) = delete;
+    OwnerByBias& operator=(const OwnerByBias&) = delete;
+    explicit operator bool() const noexcept { return holds_; }
+
+   private:
+    BiasedLock& lock_;
+    const bool holds_;
+  };
   /// Holds it.
   class Visitor {
    public:
@@ -39,6 +54,9 @@ class BiasedLock {
    private:
     BiasedLock& lock_;
   };
+
+  /// As the owner sees it.
+  [[nodiscard]] bool is_biased() const noexcept { return biased_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint32_t kInARow = 16;

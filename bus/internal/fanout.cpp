@@ -231,8 +231,16 @@ void Fanout::dispatch_prepared(std::span<BusEvent* const> events) noexcept {
 /// nobody takes is given back without a read-modify-write as long as nobody else has one.
 void Fanout::deliver_to_shared(BusEvent& event) noexcept {
   bool private_to_us = index_.empty() && !history_.enabled();
+  std::size_t i = shared_.size();
+  if (private_to_us && !losses_are_heard_ && left_out_ == 0) {
+    const std::uint64_t sequence = event.sequence();
+    for (; i > 0 && shared_[i - 1]->lose_again(sequence); --i)
+      EventAccess::release_private(event);
+  }
+  // Who loses this one is put right before those.
+  std::size_t losers = i;
   // By index, and backwards: a subscriber that ends while it is served is replaced by the last one.
-  for (std::size_t i = shared_.size(); i-- > 0;) {
+  while (i-- > 0) {
     SubscriberState& state = *shared_[i];
     if (left_out_ != 0 && state.id() == left_out_) continue;
     if (state.offer_to_stream(event)) [[likely]] {
@@ -251,7 +259,7 @@ void Fanout::deliver_to_shared(BusEvent& event) noexcept {
       continue;
     }
     EventAccess::release(event);
-    if (i < shared_.size() && shared_[i] == &state) std::swap(shared_[i], shared_.back());
+    if (losers <= shared_.size() && shared_[i] == &state) std::swap(shared_[i], shared_[--losers]);
   }
 }
 

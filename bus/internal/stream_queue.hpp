@@ -89,6 +89,25 @@ class StreamQueue {
     return false;
   }
 
+  /// `lose` for an event that `push` has just refused.
+  bool lose_refused(std::uint64_t sequence) {
+    const bool opened = lose({sequence, sequence, 1});
+    loses_again_ = !opened && rare_->lock.is_biased();
+    return opened;
+  }
+  /// What `push` and `lose_refused` do for a later event when nothing has changed since they did: it is lost, too.
+  /// False: something has, and nothing happened.
+  [[nodiscard]] bool lose_again(std::uint64_t sequence) noexcept {
+    // What `push` saw. It has not taken anything since, so the gap is open unless the consumer took it, and the bias.
+    if (!loses_again_ || consumed_.load(std::memory_order_acquire) != consumed_seen_) return false;
+    const BiasedLock::OwnerByBias owner(rare_->lock);
+    if (!owner) [[unlikely]]
+      return false;
+    rare_->open_gap.last = sequence;
+    ++rare_->open_gap.count;
+    return true;
+  }
+
   /// A gap that stands for itself, whatever is lost next.
   void push_gap(Gap gap) {
     append_gap(gap);
@@ -297,7 +316,10 @@ class StreamQueue {
 
   /// An event follows the open gap, so its place is fixed. Returns the number of words.
   std::uint64_t settle_gap() {
-    if (!gap_open_.load(std::memory_order_relaxed)) return 0;
+    loses_again_ = false;
+    return gap_open_.load(std::memory_order_relaxed) ? settle_open_gap() : 0;
+  }
+  [[gnu::noinline]] std::uint64_t settle_open_gap() {
     const BiasedLock::Owner owner(rare_->lock);
     if (!gap_open_.load(std::memory_order_relaxed)) return 0;
     append_gap(rare_->open_gap);
@@ -375,6 +397,7 @@ class StreamQueue {
   const std::uint32_t capacity_;
   const bool bounded_in_bytes_;
   std::atomic<bool> gap_open_{false};
+  bool loses_again_ = false;
 
   // The consumer's.
   alignas(64) std::atomic<std::uint64_t> consumed_{0};

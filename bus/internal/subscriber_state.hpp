@@ -88,7 +88,16 @@ class SubscriberState {
   /// `lose` for the one that was just offered. False: whoever receives need not be looked after.
   bool lose_of_stream(const BusEvent& event) {
     count_lagged(1);
-    return queue_.load(std::memory_order_relaxed)->lose({event.sequence(), event.sequence(), 1});
+    return queue_.load(std::memory_order_relaxed)->lose_refused(event.sequence());
+  }
+  /// What both do for one who lost the last event, too, and has not received since. False: he has, and nothing
+  /// happened.
+  [[nodiscard]] bool lose_again(std::uint64_t sequence) noexcept {
+    StreamQueue* const queue = queue_.load(std::memory_order_relaxed);
+    if (queue == nullptr || !queue->lose_again(sequence)) return false;
+    matched_.store(matched_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    count_lagged(1);
+    return true;
   }
   StreamQueue::RunTaken offer_run(const EventBlock& block);
   /// Books losses: `gap` of events that matched; `in_band` unless the queue has it at its place already.

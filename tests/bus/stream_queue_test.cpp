@@ -95,6 +95,34 @@ TEST(StreamQueue, ManyLossesInARow_AreOneGapUntilItIsTaken) {
   EXPECT_EQ(*sut.pop().gap(), (Gap{152, 152, 1}));
 }
 
+TEST(StreamQueue, LosesAgain_OnlyWhileNothingHasChanged) {
+  prepare_fences();
+  StreamQueue sut(2);
+  push(sut, 1);
+  push(sut, 2);
+  EXPECT_FALSE(sut.lose_again(3)) << "nothing was lost yet";
+  std::uint64_t next = 3;
+  const auto lose_until_again = [&] {
+    for (int i = 0; i < 40; ++i)
+      sut.lose_refused(next++);
+    ASSERT_TRUE(sut.lose_again(next++));
+    ASSERT_TRUE(sut.lose_again(next++));
+  };
+  lose_until_again();
+  // Room: the gap has its place, and another begins behind what follows.
+  EXPECT_EQ((*sut.pop().event())->sequence(), 1u);
+  EXPECT_FALSE(sut.lose_again(next));
+  push(sut, next++);
+  EXPECT_FALSE(sut.lose_again(next)) << "full again, but nothing was lost since";
+  lose_until_again();
+  EXPECT_EQ((*sut.pop().event())->sequence(), 2u);
+  EXPECT_EQ(*sut.pop().gap(), (Gap{3, 44, 42}));
+  EXPECT_EQ((*sut.pop().event())->sequence(), 45u);
+  EXPECT_EQ(*sut.pop().gap(), (Gap{46, 87, 42}));
+  EXPECT_FALSE(sut.lose_again(next)) << "taken";
+  EXPECT_TRUE(sut.pop().empty());
+}
+
 TEST(StreamQueue, LossBeforeAnEvent_StandsBeforeIt) {
   StreamQueue sut(3);
   push(sut, 1);
