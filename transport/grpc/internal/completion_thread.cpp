@@ -45,6 +45,10 @@ void CompletionThread::burst() {
     static_cast<Completion*>(tag)->completed(ok);
   std::vector<Work> all;
   all.swap(due_);
+  do_all(all);
+}
+
+void CompletionThread::do_all(const std::vector<Work>& all) {
   for (const Work& each : all)
     ((*each.link).*each.what)();
 }
@@ -69,8 +73,7 @@ void CompletionThread::work(bool /*ok*/) {
     const std::scoped_lock lock(mutex_);
     all.swap(waiting_);
   }
-  for (const Work& each : all)
-    ((*each.link).*each.what)();
+  do_all(all);
 }
 
 std::size_t CompletionThread::usual_count() {

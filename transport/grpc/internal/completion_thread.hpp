@@ -59,6 +59,7 @@ class CompletionThread {
 
   void run();
   void burst();
+  static void do_all(const std::vector<Work>& all);
   void work(bool ok);
   void end(bool ok);
 
