@@ -7,19 +7,18 @@
 namespace sharingbus {
 
 bool CallbackGroup::Worker::wait_for_end_of(const Member* member) noexcept {
+  // Inside a callback this thread knows who is at work.
+  if (runner_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
+    return at_work_.load(std::memory_order_relaxed) != member;
+  }
   stoppers_.fetch_add(1, std::memory_order_seq_cst);
   internal::heavy_fence();
-  bool over = true;
   if (at_work_.load(std::memory_order_acquire) == member) {
-    if (runner_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
-      over = false;
-    } else {
-      std::unique_lock lock(ends);
-      moved_on_.wait(lock, [&] { return at_work_.load(std::memory_order_acquire) != member; });
-    }
+    std::unique_lock lock(ends);
+    moved_on_.wait(lock, [&] { return at_work_.load(std::memory_order_acquire) != member; });
   }
   stoppers_.fetch_sub(1, std::memory_order_relaxed);
-  return over;
+  return true;
 }
 
 void CallbackGroup::Worker::tell_stoppers() noexcept {

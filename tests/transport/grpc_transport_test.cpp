@@ -583,6 +583,27 @@ TEST_F(GrpcRig, Cancel_WhileThePeerDoesNotRead_EndsAllTheSame) {
   EXPECT_TRUE(stream.closed->error) << stream.ending();
 }
 
+// Whoever has a link may keep it: neither the call nor the listener waits for that.
+TEST_F(GrpcRig, Link_KeptBeyondItsEndAndItsListener_IsAHandleOfNothing) {
+  listen();
+  dial();
+  StreamRecord& stream = open();
+  ASSERT_TRUE(client.opens(stream) && server.sees(1));
+  const std::shared_ptr<transport::Link> link = server.at(0).link;
+  link->send("Chello");
+  ASSERT_TRUE(client.gets(stream, 1));
+  link->cancel(Error(errc::rejected, "enough"));
+  ASSERT_TRUE(server.closes(server.at(0)) && client.closes(stream));
+  close(*listener);
+  listener.reset();
+  EXPECT_EQ(link->send("Canybody there?"), SendStatus::closed);
+  link->grant(kPlenty);
+  link->finish();
+  link->cancel(Error(errc::cancelled, "once more"));
+  EXPECT_EQ(link->stats().frames_sent, 1u);
+  EXPECT_EQ(server.at(0).ending(), server.at(0).closed->error.code.message() + ": enough");
+}
+
 TEST_F(GrpcRig, Paused_ServerEndsInOrder_WhatWasReadAheadComesFirst) {
   listen();
   dial();

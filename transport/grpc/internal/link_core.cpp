@@ -136,6 +136,13 @@ void LinkCore::operation_ended() {
   if (in_flight_.fetch_sub(1, std::memory_order_acq_rel) == 1) over();
 }
 
+bool LinkCore::try_start_operation() noexcept {
+  int count = in_flight_.load(std::memory_order_relaxed);
+  while (count != 0 && !in_flight_.compare_exchange_weak(count, count + 1, std::memory_order_acq_rel)) {
+  }
+  return count != 0;
+}
+
 void LinkCore::hold_writes() {
   const std::scoped_lock lock(mutex_);
   writing_ = true;

@@ -68,6 +68,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void set_thread(CompletionThread& thread) noexcept { thread_ = &thread; }
   void operation_started() noexcept { in_flight_.fetch_add(1, std::memory_order_relaxed); }
   void operation_ended();
+  /// False when it is over. Without a pin, for what touches the call and starts nothing that is given back.
+  [[nodiscard]] bool try_start_operation() noexcept;
   /// Of operations whose end tells nothing.
   [[nodiscard]] Completion* end_only() noexcept { return &end_only_; }
   /// Writes that are wanted wait until the call's headers are out.

@@ -49,6 +49,12 @@ void ServerLink::break_off() {
   end();
 }
 
+void ServerLink::force_end() {
+  if (!try_start_operation()) return;
+  call_->context.TryCancel();
+  operation_ended();
+}
+
 void ServerLink::let_go() {
   grpc::Status status;
   {
@@ -71,6 +77,8 @@ void ServerLink::over() {
       error = Error(errc::stream_closed, peer_ + " ended the stream");
     }
   }
+  // Here, not where the link is let go, which may be a thread that others wait for.
+  call_.reset();
   on_done(std::move(error), false);
 }
 

@@ -40,7 +40,7 @@ class ServerLink final : public LinkCore {
   [[nodiscard]] std::unique_ptr<ServerCall> give_up_call() noexcept { return std::move(call_); }
   /// Sends the headers, and so opens the stream. Once, on the thread.
   void start();
-  void force_end() override { call_->context.TryCancel(); }
+  void force_end() override;
 
  private:
   void start_read(grpc::ByteBuffer* into, Completion* tag) override { call_->stream.Read(into, tag); }
