@@ -7,7 +7,7 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
 
-#include "connector/gateway/inline_executor.hpp"
+#include "connector/inline_executor.hpp"
 
 namespace sharingbus::cli {
 namespace {

@@ -12,7 +12,7 @@
 #include "bench/agents/agents.hpp"
 #include "bench/agents/house.hpp"
 #include "connector/agent/agent_pool.hpp"
-#include "connector/gateway/inline_executor.hpp"
+#include "connector/inline_executor.hpp"
 
 namespace agents {
 

@@ -109,7 +109,7 @@ struct MaintenanceReport {
 ///
 /// Constructing starts nothing. All functions: any thread; none blocks, and none but the `async_` ones needs the
 /// executor to run. Handlers run on their associated executor, or the pool's, and never from within the call that
-/// started them. Those of calls that are bound to `InlineExecutor` (connector/gateway/inline_executor.hpp) are called
+/// started them. Those of calls that are bound to `InlineExecutor` (connector/inline_executor.hpp) are called
 /// by whoever brings the answer, over gRPC a thread of the transport's: they must neither block nor destroy the pool,
 /// and two may run at once. The executor may have many threads. Bus, timers and the executor's context must outlive the
 /// pool.

@@ -24,7 +24,7 @@
 #include "bus/sharing_bus.hpp"
 #include "connector/gateway/gateway_events.hpp"
 #include "connector/gateway/gateway_options.hpp"
-#include "connector/gateway/inline_executor.hpp"
+#include "connector/inline_executor.hpp"
 #include "connector/payload.hpp"
 #include "transport/endpoint.hpp"
 #include "transport/listener.hpp"

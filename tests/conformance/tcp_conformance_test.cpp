@@ -3,10 +3,9 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include "tests/conformance/framing_cases.hpp"
 #include "tests/conformance/transport_suite.hpp"
 #include "tests/support/context_threads.hpp"
-#include "transport/content_length_framing.hpp"
-#include "transport/length_prefix_framing.hpp"
 #include "transport/tcp/tcp_dialer.hpp"
 #include "transport/tcp/tcp_listener.hpp"
 
@@ -14,11 +13,9 @@ namespace sharingbus::test {
 namespace {
 
 using boost::asio::ip::tcp;
-using transport::ContentLengthFraming;
 using transport::Dialer;
 using transport::Endpoint;
 using transport::Framing;
-using transport::LengthPrefixFraming;
 using transport::Listener;
 using transport::ListenerOptions;
 
@@ -66,19 +63,7 @@ class Tcp final : public TransportUnderTest {
   ContextThreads threads_;
 };
 
-TransportCase length_prefix() {
-  return {"length_prefix", [] {
-            auto framing = std::make_shared<LengthPrefixFraming>(LengthPrefixFraming::EmptyFrames::allowed);
-            return std::make_unique<Tcp>(std::move(framing), 1);
-          }};
-}
-TransportCase content_length_two_threads() {
-  return {"content_length_two_threads",
-          [] { return std::make_unique<Tcp>(std::make_shared<ContentLengthFraming>(), 2); }};
-}
-
-INSTANTIATE_TEST_SUITE_P(Tcp, TransportConformance, testing::Values(length_prefix(), content_length_two_threads()),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(Tcp, TransportConformance, framing_cases<Tcp>(), case_name);
 
 }  // namespace
 }  // namespace sharingbus::test

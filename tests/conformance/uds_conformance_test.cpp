@@ -2,22 +2,19 @@
 #include <string>
 #include <utility>
 
+#include "tests/conformance/framing_cases.hpp"
 #include "tests/conformance/transport_suite.hpp"
 #include "tests/support/context_threads.hpp"
 #include "tests/support/short_folder.hpp"
-#include "transport/content_length_framing.hpp"
-#include "transport/length_prefix_framing.hpp"
 #include "transport/uds/uds_dialer.hpp"
 #include "transport/uds/uds_listener.hpp"
 
 namespace sharingbus::test {
 namespace {
 
-using transport::ContentLengthFraming;
 using transport::Dialer;
 using transport::Endpoint;
 using transport::Framing;
-using transport::LengthPrefixFraming;
 using transport::Listener;
 using transport::ListenerOptions;
 
@@ -46,19 +43,7 @@ class Uds final : public TransportUnderTest {
   ContextThreads threads_;
 };
 
-TransportCase length_prefix() {
-  return {"length_prefix", [] {
-            auto framing = std::make_shared<LengthPrefixFraming>(LengthPrefixFraming::EmptyFrames::allowed);
-            return std::make_unique<Uds>(std::move(framing), 1);
-          }};
-}
-TransportCase content_length_two_threads() {
-  return {"content_length_two_threads",
-          [] { return std::make_unique<Uds>(std::make_shared<ContentLengthFraming>(), 2); }};
-}
-
-INSTANTIATE_TEST_SUITE_P(Uds, TransportConformance, testing::Values(length_prefix(), content_length_two_threads()),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(Uds, TransportConformance, framing_cases<Uds>(), case_name);
 
 }  // namespace
 }  // namespace sharingbus::test

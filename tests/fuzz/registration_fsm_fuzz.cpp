@@ -4,12 +4,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <type_traits>
 #include <variant>
 
 #include "connector/registration/registration_fsm.hpp"
+#include "tests/fuzz/fuzz_bytes.hpp"
 
 namespace {
 
@@ -17,25 +16,9 @@ using namespace sharingbus;
 using namespace sharingbus::connector;
 namespace messages = sharingbus::transport::messages;
 using Fsm = RegistrationFsm;
+using fuzz::Bytes;
+using fuzz::require;
 using std::chrono::milliseconds;
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "registration_fsm_fuzz: %s\n", what);
-  std::abort();
-}
-
-class Bytes {
- public:
-  Bytes(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-  bool empty() const { return at_ == size_; }
-  std::uint8_t next() { return empty() ? 0 : data_[at_++]; }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t size_;
-  std::size_t at_ = 0;
-};
 
 /// What must hold whatever comes, checked action by action.
 class Owner {

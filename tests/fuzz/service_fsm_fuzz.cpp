@@ -4,14 +4,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
 
 #include "connector/lifecycle/service_fsm.hpp"
+#include "tests/fuzz/fuzz_bytes.hpp"
 
 namespace {
 
@@ -19,24 +18,8 @@ using namespace sharingbus;
 using namespace sharingbus::connector;
 using std::chrono::milliseconds;
 using Fsm = ServiceFsm;
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "service_fsm_fuzz: %s\n", what);
-  std::abort();
-}
-
-class Bytes {
- public:
-  Bytes(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-  bool empty() const { return at_ == size_; }
-  std::uint8_t next() { return empty() ? 0 : data_[at_++]; }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t size_;
-  std::size_t at_ = 0;
-};
+using fuzz::Bytes;
+using fuzz::require;
 
 class Owner {
  public:

@@ -2,12 +2,11 @@
 // against a std::deque.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <deque>
 #include <string>
 
 #include "bus/internal/stream_queue.hpp"
+#include "tests/fuzz/fuzz_bytes.hpp"
 #include "tests/support/bus_model.hpp"
 
 namespace {
@@ -17,26 +16,9 @@ using sharingbus::EventAccess;
 using sharingbus::EventDraft;
 using sharingbus::Gap;
 using sharingbus::Received;
+using sharingbus::fuzz::Bytes;
+using sharingbus::fuzz::require;
 using sharingbus::internal::StreamQueue;
-
-class Bytes {
- public:
-  Bytes(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-  [[nodiscard]] bool empty() const { return at_ == size_; }
-  /// 0 when they are used up.
-  std::uint32_t below(std::uint32_t bound) { return empty() ? 0 : data_[at_++] % bound; }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t size_;
-  std::size_t at_ = 0;
-};
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "differs from the model: %s\n", what);
-  std::abort();
-}
 
 struct Payload {
   static constexpr std::string_view event_name = "fuzz_payload";

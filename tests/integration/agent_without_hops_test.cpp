@@ -13,7 +13,7 @@
 
 #include "connector/agent/agent_pool.hpp"
 #include "connector/agent/agent_server.hpp"
-#include "connector/gateway/inline_executor.hpp"
+#include "connector/inline_executor.hpp"
 #include "tests/support/context_threads.hpp"
 #include "tests/support/watchdog.hpp"
 #include "transport/codec/agent_codec.hpp"

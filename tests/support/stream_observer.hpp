@@ -41,6 +41,12 @@ struct StreamRecord {
     }
     return nullptr;
   }
+  /// Other events of this type.
+  template <class T>
+  [[nodiscard]] std::size_t count_of() const {
+    return static_cast<std::size_t>(
+        std::count_if(others.begin(), others.end(), [](const EventRef& each) { return each->is<T>(); }));
+  }
 };
 
 /// A bus and what happened on its streams. One thread.
@@ -87,6 +93,8 @@ class StreamObserver {
   void note(const Received& received) {
     if (received.event() == nullptr) return;
     const BusEvent& event = **received.event();
+    // Of no stream.
+    if (!event.routing().connector_uid) return;
     const Uuid uid = event.routing().connector_uid.value();
     if (std::find(order.begin(), order.end(), uid) == order.end()) order.push_back(uid);
     StreamRecord& record = records_[uid];

@@ -1,16 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <arpa/inet.h>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <future>
-#include <map>
 #include <memory>
 #include <netinet/in.h>
-#include <optional>
 #include <poll.h>
 #include <string>
 #include <sys/socket.h>
@@ -22,6 +18,7 @@
 
 #include "bus/sharing_bus.hpp"
 #include "tests/support/manual_clock.hpp"
+#include "tests/support/stream_observer.hpp"
 #include "tests/support/text_frames.hpp"
 #include "transport/grpc/grpc_dialer.hpp"
 #include "transport/grpc/grpc_listener.hpp"
@@ -60,91 +57,6 @@ class BoundPort {
  private:
   int fd_;
   std::uint16_t port_ = 0;
-};
-
-/// What was published about one stream.
-struct StreamRecord {
-  std::shared_ptr<transport::Link> link;
-  std::optional<transport::StreamOpened> opened;
-  std::vector<std::string> frames;
-  std::size_t writables = 0;
-  std::size_t going_aways = 0;
-  std::optional<transport::StreamClosed> closed;
-
-  [[nodiscard]] std::string ending() const {
-    if (!closed) return "not closed";
-    return closed->error.code.message() + ": " + to_string(closed->error);
-  }
-};
-
-/// A bus and what happened on it. One thread.
-class Observer {
- public:
-  SharingBus bus;
-  /// In the order in which their first events came.
-  std::vector<Uuid> order;
-
-  StreamRecord& of(const Uuid& uid) { return records_[uid]; }
-  StreamRecord& of(const std::shared_ptr<transport::Link>& link) {
-    of(link->uid()).link = link;
-    return of(link->uid());
-  }
-  /// The `index`-th stream that was seen.
-  StreamRecord& at(std::size_t index) { return of(order.at(index)); }
-
-  [[nodiscard]] bool wait(const std::function<bool()>& done,
-                          std::chrono::milliseconds limit = std::chrono::seconds(30)) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    for (;;) {
-      for (Received next = events_.try_receive(); next.event() != nullptr; next = events_.try_receive())
-        note(next);
-      if (done()) return true;
-      if (std::chrono::steady_clock::now() >= deadline) return false;
-      note(events_.receive_for(std::chrono::milliseconds(20)));
-    }
-  }
-  [[nodiscard]] bool opens(StreamRecord& stream) {
-    return wait([&] { return stream.opened || stream.closed; }) && !stream.closed;
-  }
-  [[nodiscard]] bool closes(StreamRecord& stream) {
-    return wait([&] { return stream.closed.has_value(); });
-  }
-  [[nodiscard]] bool gets(StreamRecord& stream, std::size_t frames) {
-    return wait([&] { return stream.frames.size() >= frames; });
-  }
-  /// Waits for the `count`-th stream, and for nothing else.
-  [[nodiscard]] bool sees(std::size_t count) {
-    return wait([&] { return order.size() >= count; });
-  }
-
- private:
-  void note(const Received& received) {
-    if (received.event() == nullptr) return;
-    const BusEvent& event = **received.event();
-    // Of no stream.
-    if (!event.routing().connector_uid) return;
-    const Uuid uid = event.routing().connector_uid.value();
-    const bool known = records_.contains(uid) && std::find(order.begin(), order.end(), uid) != order.end();
-    StreamRecord& record = records_[uid];
-    if (!known) order.push_back(uid);
-    EXPECT_FALSE(record.closed) << event.type_name() << " after StreamClosed";
-    if (const auto* opened = event.get_if<transport::StreamOpened>()) {
-      record.opened = *opened;
-      if (!record.link) record.link = opened->link.lock();
-    } else if (const auto* frame = event.get_if<TextFrame>()) {
-      record.frames.push_back(frame->text);
-    } else if (event.is<transport::StreamWritable>()) {
-      ++record.writables;
-    } else if (event.is<transport::StreamGoingAway>()) {
-      EXPECT_TRUE(record.opened);
-      ++record.going_aways;
-    } else if (const auto* closed = event.get_if<transport::StreamClosed>()) {
-      record.closed = *closed;
-    }
-  }
-
-  Subscription events_{bus.subscribe(Filter::all(), std::size_t{1} << 16)};
-  std::map<Uuid, StreamRecord> records_;
 };
 
 /// Both sides on loopback, each with a bus, and virtual time for the dialers.
@@ -192,8 +104,8 @@ class GrpcRig : public testing::Test {
 
   const std::shared_ptr<const transport::FrameDecoder> decoder = std::make_shared<TextFrameDecoder>();
   ManualTimerService timers;
-  Observer client;
-  Observer server;
+  StreamObserver client;
+  StreamObserver server;
   transport::Endpoint endpoint;
   std::unique_ptr<transport::GrpcListener> listener;
   std::unique_ptr<transport::GrpcDialer> dialer;

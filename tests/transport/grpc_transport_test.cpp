@@ -1,5 +1,6 @@
 // What gRPC adds to the contract that the conformance suite checks: connections, statuses, limits, keepalive.
 #include <array>
+#include <map>
 #include <set>
 #include <string_view>
 #include <thread>
@@ -388,7 +389,8 @@ TEST_F(GrpcRig, GoAway_OfTheServer_IsToldAndTheStreamGoesOn) {
   dial();
   StreamRecord& first = open();
   StreamRecord& second = open();
-  ASSERT_TRUE(client.wait([&] { return first.going_aways == 1 && second.going_aways == 1; }));
+  ASSERT_TRUE(
+      client.wait([&] { return first.count_of<StreamGoingAway>() == 1 && second.count_of<StreamGoingAway>() == 1; }));
   EXPECT_FALSE(first.closed);
   ASSERT_EQ(first.link->send("Cstill here"), SendStatus::queued);
   ASSERT_TRUE(client.gets(first, 1));
@@ -397,8 +399,8 @@ TEST_F(GrpcRig, GoAway_OfTheServer_IsToldAndTheStreamGoesOn) {
   StreamRecord& third = open();
   ASSERT_TRUE(client.opens(third));
   EXPECT_EQ(dialer->stats().channels_opened, 2U);
-  ASSERT_TRUE(client.wait([&] { return third.going_aways == 1; }));
-  EXPECT_EQ(first.going_aways, 1U);
+  ASSERT_TRUE(client.wait([&] { return third.count_of<StreamGoingAway>() == 1; }));
+  EXPECT_EQ(first.count_of<StreamGoingAway>(), 1U);
   first.link->finish();
   second.link->finish();
   ASSERT_TRUE(client.closes(first));
@@ -418,7 +420,7 @@ TEST_F(GrpcRig, ConnectionBreaks_WithoutAWord_IsNoGoAway) {
   ASSERT_TRUE(client.opens(stream));
   breaking.reset();
   ASSERT_TRUE(client.closes(stream));
-  EXPECT_EQ(stream.going_aways, 0U);
+  EXPECT_EQ(stream.count_of<StreamGoingAway>(), 0U);
 }
 
 /// A TCP connection that says what it is told, to a listener on 127.0.0.1.

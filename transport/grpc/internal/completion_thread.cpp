@@ -43,9 +43,9 @@ void CompletionThread::burst() {
   const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
   for (int i = 0; i < kBurst && queue_->AsyncNext(&tag, &ok, at_once) == grpc::CompletionQueue::GOT_EVENT; ++i)
     static_cast<Completion*>(tag)->completed(ok);
-  std::vector<Work> all;
-  all.swap(due_);
-  do_all(all);
+  doing_.swap(due_);
+  do_all(doing_);
+  doing_.clear();
 }
 
 void CompletionThread::do_all(const std::vector<Work>& all) {

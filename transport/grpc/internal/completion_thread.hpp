@@ -71,8 +71,9 @@ class CompletionThread {
   std::atomic<int> writes_{0};
   std::mutex mutex_;
   std::vector<Work> waiting_;
-  /// For the end of the burst. The thread's.
+  /// For the end of the burst, and what is being done of that. The thread's.
   std::vector<Work> due_;
+  std::vector<Work> doing_;
   /// Wakes the thread for what waits.
   grpc::Alarm alarm_;
   std::thread thread_;
