@@ -1,5 +1,6 @@
 #include "connector/internal/lane_link.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace sharingbus::connector::internal {
@@ -16,6 +17,12 @@ constexpr std::size_t kMostHeldBytes = std::size_t{32} * 1024 * 1024;
 LaneLink::LaneLink(std::string arn, std::weak_ptr<LaneHost> host, std::shared_ptr<transport::Link> stream,
                    transport::StreamOptions options)
     : arn_(std::move(arn)), host_(std::move(host)), publisher_(std::move(options)), stream_(std::move(stream)) {}
+
+std::string LaneLink::address() const {
+  std::string address = arn_.substr(std::min(arn_.size(), arn_.find(':') + 1));
+  std::replace(address.begin(), address.end(), ':', '.');
+  return address;
+}
 
 template <class Fn>
 void LaneLink::post(Fn fn) {

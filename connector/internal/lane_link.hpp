@@ -47,6 +47,8 @@ class LaneLink final : public transport::Link, public std::enable_shared_from_th
   transport::LinkStats stats() const override { return publisher_.stats(); }
 
   [[nodiscard]] const std::string& arn() const noexcept { return arn_; }
+  /// `matrix:a:b:c` is at `a.b.c`.
+  [[nodiscard]] std::string address() const;
   /// Its registration is to move to another stream. Any thread.
   [[nodiscard]] bool leaving() const noexcept { return leaving_.load(std::memory_order_relaxed); }
   void set_leaving() noexcept { leaving_.store(true, std::memory_order_relaxed); }

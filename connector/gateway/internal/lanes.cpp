@@ -16,9 +16,6 @@ namespace {
 
 namespace messages = transport::messages;
 
-/// Requests whose answers are waited for, of all lanes of a stream.
-constexpr std::size_t kMostRequests = 65'536;
-
 bool asks_to_reconnect(std::string_view frame) {
   const auto message = transport::decode_connector_message(frame);
   const auto* response = message ? std::get_if<messages::HeartbeatResponse>(&*message) : nullptr;
@@ -46,7 +43,7 @@ void Lanes::lane_ended(LaneLink& lane, const Error& /*why*/) {
   if (lanes_.empty()) context_.emptied();
 }
 
-Lanes::Taken Lanes::take(const BusEvent& event) {
+Lanes::Taken Lanes::take(const BusEvent& event, TimePoint now) {
   if (closed_) return Taken::no;
   if (const auto* request = event.get_if<messages::RegisterRequest>()) return take_register(*request, event);
   std::shared_ptr<LaneLink> lane;
@@ -58,15 +55,24 @@ Lanes::Taken Lanes::take(const BusEvent& event) {
     }
   } else if (const auto* report = event.get_if<messages::MetricsReport>()) {
     lane = of_arn(report->connector_arn);
-  } else if (event.is<messages::HeartbeatRequest>()) {
-    // The stream's own session answers; the others only have to know that the peer is alive.
-    const auto all = lanes_;
-    for (const auto& [arn, each] : all)
-      deliver(*each, event);
+  } else if (const auto* asked = event.get_if<messages::HeartbeatRequest>()) {
+    tell_alive(asked->timestamp_ms, now);
+  } else if (const auto* answered = event.get_if<messages::HeartbeatResponse>()) {
+    tell_alive(answered->timestamp_ms, now);
   }
   if (!lane) return Taken::no;
   deliver(*lane, event);
   return Taken::yes;
+}
+
+/// The stream's own session asks and answers; the others only have to know that the peer is alive. Each is told in its
+/// own name, so that it asks for itself alone should it be asked to reconnect.
+void Lanes::tell_alive(std::int64_t timestamp_ms, TimePoint now) {
+  if (alive_at_ && now - *alive_at_ < context_.alive_every) return;
+  alive_at_ = now;
+  const auto all = lanes_;
+  for (const auto& [arn, lane] : all)
+    deliver(*lane, transport::encode_connector_message(messages::HeartbeatRequest{lane->address(), timestamp_ms}));
 }
 
 Lanes::Taken Lanes::take_register(const messages::RegisterRequest& request, const BusEvent& event) {
@@ -88,8 +94,11 @@ std::shared_ptr<LaneLink> Lanes::of_arn(const std::string& arn) const {
 }
 
 void Lanes::deliver(LaneLink& lane, const BusEvent& event) {
-  const auto message = transport::message_of(event);
-  if (!message || lane.deliver(transport::encode_connector_message(*message))) return;
+  if (const auto message = transport::message_of(event)) deliver(lane, transport::encode_connector_message(*message));
+}
+
+void Lanes::deliver(LaneLink& lane, std::string frame) {
+  if (lane.deliver(std::move(frame))) return;
   lane.end({errc::capacity_exceeded, lane.arn() + ": too many messages wait for this registration"});
 }
 
@@ -111,7 +120,7 @@ void Lanes::note_request(std::string_view request_id, const std::shared_ptr<Lane
   const auto [asked, fresh] = requests_.try_emplace(std::string(request_id), Asked{lane, order_.end()});
   if (!fresh) return;
   asked->second.place = order_.insert(order_.end(), asked->first);
-  while (order_.size() > kMostRequests) {
+  while (order_.size() > context_.max_requests) {
     requests_.erase(order_.front());
     order_.pop_front();
   }

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
+#include "bus/base/timer.hpp"
 #include "bus/event.hpp"
 #include "connector/internal/lane_link.hpp"
 #include "transport/link.hpp"
@@ -35,6 +37,10 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
     std::uint64_t listener = 0;
     std::string peer;
     std::size_t max_lanes = 0;
+    /// Requests that may be pending, of all lanes.
+    std::size_t max_requests = 0;
+    /// No more often are lanes told that the peer is alive: a word for each of them.
+    Duration alive_every{};
     /// The last lane has ended by itself. On the strand.
     std::function<void()> emptied;
   };
@@ -42,8 +48,8 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
 
   enum class Taken : std::uint8_t { no, yes, full };
   /// Hands a message of the stream to the lane that it is for, if it is for one. A registration opens one, unless there
-  /// are as many as there may be (`full`).
-  [[nodiscard]] Taken take(const BusEvent& event);
+  /// are as many as there may be (`full`). `now` is when it came.
+  [[nodiscard]] Taken take(const BusEvent& event, TimePoint now);
   /// On the strand.
   [[nodiscard]] bool empty() const noexcept { return lanes_.empty(); }
   /// The stream can send again.
@@ -58,13 +64,17 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
  private:
   [[nodiscard]] Taken take_register(const transport::messages::RegisterRequest& request, const BusEvent& event);
   [[nodiscard]] std::shared_ptr<LaneLink> of_arn(const std::string& arn) const;
+  void tell_alive(std::int64_t timestamp_ms, TimePoint now);
   static void deliver(LaneLink& lane, const BusEvent& event);
+  static void deliver(LaneLink& lane, std::string frame);
   void note_request(std::string_view request_id, const std::shared_ptr<LaneLink>& lane);
   [[nodiscard]] std::shared_ptr<LaneLink> take_request(const std::string& request_id);
 
   const Context context_;
   /// By ARN.
   std::map<std::string, std::shared_ptr<LaneLink>> lanes_;
+  /// When they were told last that the peer is alive.
+  std::optional<TimePoint> alive_at_;
   bool closed_ = false;
 
   std::mutex mutex_;

@@ -18,6 +18,8 @@ namespace messages = transport::messages;
 
 /// Besides the credit: StreamWritable, StreamClosed, and room to spare.
 constexpr std::size_t kQueueReserve = 8;
+/// How often the registrations that share a stream are told that its peer is alive.
+constexpr Duration kAliveEvery = std::chrono::seconds(1);
 
 Error at_connector(const std::string& address, const Error& why) {
   Error error = why;
@@ -219,14 +221,16 @@ bool Session::for_a_lane(const BusEvent& event) {
   if (!lanes_) {
     // An identity that is none is answered as such.
     if (request == nullptr || check_identity(*request)) return false;
-    lanes_ = std::make_shared<Lanes>(Lanes::Context{shared_.strand, link_, core_->lane_options(link_->id()), listener_,
-                                                    peer_, core_->options().max_registrations_per_stream - 1,
-                                                    [weak = weak_from_this()] {
-                                                      if (const auto self = weak.lock()) self->post([](Session&) {});
-                                                    }});
+    const GatewayOptions& options = core_->options();
+    lanes_ = std::make_shared<Lanes>(
+        Lanes::Context{shared_.strand, link_, core_->lane_options(link_->id()), listener_, peer_,
+                       options.max_registrations_per_stream - 1, options.max_pending,
+                       std::min(kAliveEvery, options.session_timeout / 4), [weak = weak_from_this()] {
+                         if (const auto self = weak.lock()) self->post([](Session&) {});
+                       }});
     feed([](SessionFsm& fsm, auto&) { fsm.share(); });
   }
-  switch (lanes_->take(event)) {
+  switch (lanes_->take(event, core_->timers().now())) {
     case Lanes::Taken::no:
       return false;
     case Lanes::Taken::yes:

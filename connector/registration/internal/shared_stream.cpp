@@ -23,13 +23,6 @@ constexpr std::size_t kQueueReserve = 8;
 /// An answer to a heartbeat stands for all registrations for this long.
 constexpr auto kFresh = std::chrono::seconds(5);
 
-/// `matrix:a:b:c` is at `a.b.c`.
-std::string address_of_arn(const std::string& arn) {
-  std::string address = arn.substr(std::min(arn.size(), arn.find(':') + 1));
-  std::replace(address.begin(), address.end(), ':', '.');
-  return address;
-}
-
 }  // namespace
 
 SharedStream::SharedStream(const boost::asio::any_io_executor& executor, TimerService& timers,
@@ -92,9 +85,10 @@ void SharedStream::begin(const std::shared_ptr<LaneLink>& lane, std::string firs
     return lane->close(*ended_);
   }
   lanes_[lane->arn()] = lane;
+  unanswered_.erase(lane->arn());
   // The stream may be another one since it was made.
   lane->move_to(link());
-  awaiting_.push_back({lane, std::move(first_frame)});
+  awaiting_.push_back({lane->arn(), lane, std::move(first_frame)});
   if (opened_) lane->opened(peer_, 0);
   // It was on its way when the others were told.
   if (going_away_) lane->going_away();
@@ -238,8 +232,15 @@ void SharedStream::event(const BusEvent& event) {
   }
 }
 
-bool SharedStream::open_again() {
+void SharedStream::forget_ended() {
+  for (const Waiting& each : awaiting_) {
+    if (each.sent && !waits(each)) unanswered_.insert(each.arn);
+  }
   std::erase_if(awaiting_, [this](const Waiting& each) { return !waits(each); });
+}
+
+bool SharedStream::open_again() {
+  forget_ended();
   if (!refused_ || proven_ || awaiting_.empty()) return false;
   {
     const std::scoped_lock lock(mutex_);
@@ -249,6 +250,7 @@ bool SharedStream::open_again() {
   }
   subscription_ = {};
   owed_ = {};
+  unanswered_.clear();
   opened_ = going_away_ = refused_ = false;
   cautious_ = true;
   open();
@@ -293,12 +295,12 @@ void SharedStream::route(const BusEvent& event) {
 }
 
 void SharedStream::registered(const messages::RegisterResponse& response, const BusEvent& event) {
+  forget_ended();
   auto lane = of_arn(response.connector_arn);
-  for (auto each = awaiting_.begin(); !lane && each != awaiting_.end() && each->sent; ++each) {
-    // Gateways answer in order; some do not say whom they refuse.
-    if (waits(*each)) lane = each->lane.lock();
-  }
-  std::erase_if(awaiting_, [&](const Waiting& each) { return each.lane.lock() == lane || !waits(each); });
+  const bool of_ended = !lane && unanswered_.erase(response.connector_arn) != 0;
+  // Gateways answer in order; some do not say whom they refuse.
+  if (!lane && !of_ended && !awaiting_.empty() && awaiting_.front().sent) lane = awaiting_.front().lane.lock();
+  if (lane) std::erase_if(awaiting_, [&](const Waiting& each) { return each.lane.lock() == lane; });
   if (response.success) {
     proven_ = true;
     ask();
@@ -356,7 +358,7 @@ std::shared_ptr<LaneLink> SharedStream::of_arn(const std::string& arn) const {
 std::shared_ptr<LaneLink> SharedStream::of_address(const std::string& address) const {
   if (address.empty()) return only_one();
   for (const auto& [arn, lane] : lanes_) {
-    if (address_of_arn(arn) == address) return lane;
+    if (lane->address() == address) return lane;
   }
   return nullptr;
 }

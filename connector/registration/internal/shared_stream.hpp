@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -57,6 +58,7 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
  private:
   /// A registration whose answer is not there yet, with the frame that asks for it.
   struct Waiting {
+    std::string arn;
     std::weak_ptr<LaneLink> lane;
     std::string frame;
     bool sent = false;
@@ -69,6 +71,8 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   /// What may go out of what waits.
   void ask();
   static void ask(Waiting& waiting);
+  /// Those that wait no more, as their registrations have ended.
+  void forget_ended();
   /// Not when its registration has ended without an answer.
   [[nodiscard]] bool waits(const Waiting& waiting) const;
   void received(const Received& item);
@@ -102,6 +106,8 @@ class SharedStream final : public LaneHost, public std::enable_shared_from_this<
   std::map<std::string, std::shared_ptr<LaneLink>> lanes_;
   /// The oldest first.
   std::deque<Waiting> awaiting_;
+  /// ARNs that asked and ended before they were answered: what comes for them is nobody's.
+  std::set<std::string> unanswered_;
   /// Somebody was registered on this stream: a refusal does not end it any more.
   bool proven_ = false;
   /// Nobody was, and somebody was refused.

@@ -274,6 +274,61 @@ TEST_F(GatewayLanesTest, AskToReconnect_OfOne_GoesOut) {
   EXPECT_TRUE(asked && asked->should_reconnect);
 }
 
+TEST_F(GatewayLanesTest, AskToReconnect_OfOne_LaterHeartbeatsAskNoOther) {
+  start();
+  const auto connector = connect_many(3);
+  // What is pending keeps the one that was asked, also when it is registered elsewhere.
+  const auto pending = execute("acme.echo.1");
+  run();
+  const auto requests = connector->all<messages::ExecuteRequest>();
+  ASSERT_THAT(requests, SizeIs(1));
+  ASSERT_TRUE(gateway->ask_to_reconnect("acme.echo.1"));
+  run();
+  EXPECT_EQ(connector->next<messages::HeartbeatResponse>().value().gateway_id, "acme.echo.1");
+  for (const bool elsewhere : {false, true}) {
+    const auto newer = elsewhere ? connect("1") : nullptr;
+    advance(2s);
+    connector->send(messages::HeartbeatRequest{"", 7});
+    run();
+    std::size_t echoes = 0;
+    for (const auto& response : connector->all<messages::HeartbeatResponse>()) {
+      EXPECT_EQ(response.timestamp_ms, 7);
+      if (response.gateway_id.empty()) ++echoes;
+      EXPECT_EQ(response.should_reconnect, response.gateway_id == "acme.echo.1");
+    }
+    EXPECT_EQ(echoes, 1U);
+    if (newer) newer->link().cancel(Error(errc::cancelled, "gone"));
+  }
+  connector->answer(requests[0]);
+  run();
+  EXPECT_TRUE(pending->done && !pending->error) << to_string(pending->error);
+}
+
+TEST_F(GatewayLanesTest, Heartbeat_OnlyAnswered_KeepsAllAlive) {
+  start();
+  const auto connector = connect_many(3);
+  for (int i = 0; i < 10; ++i) {
+    advance(options().heartbeat_interval + 1s);
+    for (const auto& asked : connector->all<messages::HeartbeatRequest>())
+      connector->send(messages::HeartbeatResponse{asked.gateway_id, asked.timestamp_ms, false});
+    run();
+  }
+  EXPECT_EQ(gateway->session_count(), 3U);
+}
+
+TEST_F(GatewayLanesTest, Heartbeats_ManyInASecond_AreTheWorkOfOneForTheOthers) {
+  start();
+  const auto connector = connect_many(5);
+  std::size_t published = 0;
+  const auto counting = bus.subscribe_inline({.name = "beats", .filter = Filter::type<messages::HeartbeatRequest>()},
+                                             [&](const EventRef&) { ++published; });
+  for (int i = 0; i < 100; ++i)
+    connector->send(messages::HeartbeatRequest{"", i});
+  run();
+  EXPECT_THAT(connector->all<messages::HeartbeatResponse>(), SizeIs(100));
+  EXPECT_EQ(published, 100U + 4U);
+}
+
 TEST_F(GatewayLanesTest, Full_TheStreamsQueue_LosesNothing) {
   start(options(), {.max_inbound_bytes = 1024 * 1024, .outbound_capacity = 4});
   const auto connector = connect("0", {100, 4});

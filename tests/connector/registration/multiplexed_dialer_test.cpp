@@ -377,6 +377,35 @@ TEST_F(MultiplexedByHand, RejectionWithoutArn_GoesToTheOldestThatWaits) {
   EXPECT_EQ(shared->stats().channels, 1U);
 }
 
+TEST_F(MultiplexedByHand, AnswerToOneThatHasEnded_IsNobodysElse) {
+  serve();
+  start_runner(3);
+  const auto requests = got<messages::RegisterRequest>();
+  ASSERT_THAT(requests, SizeIs(3));
+  runner->remove({"acme", "echo", requests[0].instance_id}, [](const Error&) {});
+  step(6s);
+  approve(requests[0]);
+  EXPECT_EQ(runner->metrics_snapshot().size(), 2U);
+  // Nor does it take the next one's place: without an ARN that is the oldest which still waits.
+  messages::RegisterResponse refused;
+  refused.error = "Registration failed";
+  send(refused);
+  approve(requests[2]);
+  step(1s);
+  const auto again = got<messages::RegisterRequest>();
+  ASSERT_THAT(again, SizeIs(1)) << "refused, not registered";
+  EXPECT_EQ(again[0].instance_id, requests[1].instance_id);
+  messages::ExecuteRequest request;
+  request.request_id = "r-1";
+  request.payload = "{}";
+  request.payload_encoding = messages::PayloadEncoding::json;
+  request.context["connector_arn"] = "matrix:acme:echo:" + requests[2].instance_id;
+  send(request);
+  const auto responses = got<messages::ExecuteResponse>();
+  ASSERT_THAT(responses, SizeIs(1));
+  EXPECT_TRUE(responses[0].success);
+}
+
 TEST_F(MultiplexedByHand, Request_ForNobody_IsAnsweredAsFailed) {
   serve();
   start_runner(2);
