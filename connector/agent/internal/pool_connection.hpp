@@ -103,7 +103,7 @@ struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
   /// Cancels, pings and the like: they go ahead of calls.
   std::deque<std::string> controls;
   bool flushing = false;
-  /// The link was full, and has not said since that there is room.
+  /// The link was full, or is being asked whether it is, and has not said since that there is room.
   bool blocked = false;
   /// Inbound messages to grant credit for.
   std::uint32_t owed = 0;
@@ -125,6 +125,8 @@ struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
     ++frames_queued_;
     if (room_ != 0) --room_;
   }
+  /// The frame that was counted last is still ours.
+  void refused() { --frames_queued_; }
 };
 
 }  // namespace sharingbus::connector::internal

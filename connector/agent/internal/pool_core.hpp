@@ -202,6 +202,8 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void judged(Turn& turn, PoolConnection& connection, bool was_healthy);
   void update_load(PoolConnection& connection);
   void flush(PoolConnection& connection);
+  /// `call`: whose frame it is; null: a control.
+  void take_back(PoolConnection& connection, const CallPtr& call, std::string frame);
   [[nodiscard]] ConnectionPtr find_connection(const Agent& agent, ConnectionKey key) const;
 
   // Calls. (pool_calls.cpp)
