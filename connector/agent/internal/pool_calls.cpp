@@ -42,12 +42,6 @@ const std::string& id_of(const Event& event) {
   return event.correlation_id;
 }
 
-/// What a link to the agent carries at most.
-std::size_t frame_limit(transport::AgentWire wire) {
-  return wire == transport::AgentWire::protobuf ? transport::kAgentGrpcMessageBytesMax
-                                                : transport::kAgentUdsFrameBytesMax;
-}
-
 }  // namespace
 
 // --- starting --------------------------------------------------------------------------------------------------------

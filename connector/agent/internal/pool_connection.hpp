@@ -25,6 +25,12 @@ namespace sharingbus::connector::internal {
 /// Inbound messages that a connection's queue has room for: its credit.
 inline constexpr std::uint32_t kConnectionWindow = 1024;
 
+/// What a link to the agent carries at most.
+[[nodiscard]] inline std::size_t frame_limit(transport::AgentWire wire) noexcept {
+  return wire == transport::AgentWire::protobuf ? transport::kAgentGrpcMessageBytesMax
+                                                : transport::kAgentUdsFrameBytesMax;
+}
+
 /// One connection to an agent: what the pool knows of it, and the calls on it. Guarded by the pool's lock, but for what
 /// is const.
 struct PoolConnection : std::enable_shared_from_this<PoolConnection> {

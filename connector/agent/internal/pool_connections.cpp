@@ -219,8 +219,8 @@ void PoolCore::handshaken(Turn& turn, const ConnectionPtr& connection, const mes
   if (answer.capabilities) agent.capabilities = *answer.capabilities;
   if (!agent.options.config) return went_up(turn, connection);
   connection->state = PoolConnection::State::configuring;
-  if (!send_config(turn, connection, *agent.options.config, {}, true)) {
-    give_up_on(turn, connection, Error(errc::serialization_failed, "the configuration does not encode"));
+  if (const auto sent = send_config(turn, connection, *agent.options.config, {}, true); !sent) {
+    give_up_on(turn, connection, sent.error());
   }
 }
 

@@ -238,8 +238,9 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
 
   // Configuration. (pool_config.cpp)
   void deliver_pushes(Turn& turn, TimePoint now);
-  bool send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config, const std::string& push_id,
-                   bool initial);
+  /// An empty push id means the connection's own first configuration. Errors: it does not encode, or is too large.
+  Result<> send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config,
+                       const std::string& push_id, bool initial);
   void config_answered(Turn& turn, const ConnectionPtr& connection, const std::string& push_id, bool accepted,
                        const std::string& error);
   void push_ended(Turn& turn, std::string_view push_id);

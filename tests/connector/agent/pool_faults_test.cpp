@@ -37,6 +37,35 @@ TEST_F(PoolFaults, ConfigAtAdd_GoesInTheHandshakeAndIsAcceptedBeforeUse) {
   EXPECT_TRUE(error) << "a connection whose agent refuses its configuration is not used";
 }
 
+TEST_F(PoolFaults, ConfigPush_BeyondWhatTheWireCarries_FailsAndIsKeptForNobody) {
+  const std::string large = '"' + std::string(5 * 1024 * 1024, 'x') + '"';
+  auto& waf = agent("waf", transport::AgentCarrier::grpc);
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf:1"));
+  const auto id = pool->push_config_to_agent("waf", {large}).value();
+  run();
+  const auto push = pool->config_push(id);
+  EXPECT_EQ(push->status, PushStatus::failed);
+  EXPECT_NE(push->error.find("exceeds the limit of 4194304"), std::string::npos) << push->error;
+  EXPECT_NE(push->error.find("config_json"), std::string::npos) << push->error;
+  EXPECT_EQ(events<AgentConfigPushEnded>().size(), 1U);
+  EXPECT_TRUE(waf.session(0).configures.empty());
+  // Nor do later connections begin with it.
+  pool->start_maintenance();
+  waf.session(0).link->cancel(Error(errc::cancelled, "gone"));
+  run();
+  advance(5s);
+  EXPECT_TRUE(pool->is_agent_healthy("waf"));
+  EXPECT_EQ(waf.open_sessions(), 1U);
+  // A Unix socket carries it.
+  auto& other = agent("other.sock");
+  ASSERT_FALSE(add("other", "other.sock"));
+  const auto fits = pool->push_config_to_agent("other", {large}).value();
+  run();
+  EXPECT_EQ(pool->config_push(fits)->status, PushStatus::acknowledged);
+  EXPECT_EQ(other.session(0).configures.size(), 1U);
+}
+
 TEST_F(PoolFaults, AnswersTwice_OrToNobody_IsCountedAndHarmless) {
   auto& waf = ready(small(1));
   waf.on_event = [&](const auto& seen) {
