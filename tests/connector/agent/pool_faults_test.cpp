@@ -66,6 +66,28 @@ TEST_F(PoolFaults, ConfigPush_BeyondWhatTheWireCarries_FailsAndIsKeptForNobody) 
   EXPECT_EQ(other.session(0).configures.size(), 1U);
 }
 
+TEST_F(PoolFaults, CancelRequest_ReachesAConnectionThatIsBeingReplaced) {
+  auto& waf = ready(small(1));
+  waf.on_event = never;
+  const auto held = headers("waf", "r1");
+  for (int i = 0; i < 3; ++i)
+    headers("waf", "late" + std::to_string(i), {.timeout = 1s});
+  pool->start_maintenance();
+  run();
+  advance(1s);
+  ASSERT_EQ(events<AgentConnectionUnhealthy>().size(), 1U);
+  advance(5s);
+  ASSERT_EQ(waf.open_sessions(), 2U) << "the old one still has a call";
+  EXPECT_EQ(pool->cancel_request("waf", "r1").value(), 1U);
+  run();
+  EXPECT_EQ(held->calls, 1);
+  EXPECT_EQ(held->reply.failure, PoolFailure::cancelled);
+  ASSERT_EQ(waf.session(0).cancels.size(), 4U) << "three timed out";
+  EXPECT_EQ(waf.session(0).cancels.back().correlation_id, "r1");
+  EXPECT_TRUE(waf.session(1).cancels.empty());
+  EXPECT_EQ(waf.open_sessions(), 1U) << "nothing is left for the old one to do";
+}
+
 TEST_F(PoolFaults, AnswersTwice_OrToNobody_IsCountedAndHarmless) {
   auto& waf = ready(small(1));
   waf.on_event = [&](const auto& seen) {
