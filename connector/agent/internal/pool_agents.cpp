@@ -248,7 +248,7 @@ void PoolCore::retire(Turn& turn, const AgentPtr& agent) {
   affinities_.remove_agent(agent->key);
   sessions_.remove_agent(agent->key);
   metrics_.affinities.store(static_cast<std::int64_t>(affinities_.size()), std::memory_order_relaxed);
-  collector_.forget_agent(agent->id);
+  turn.later([this, agent] { collector_.forget_agent(agent->id); });
   turn.publish(AgentRemoved{agent->id}, agent->id);
   if (agent->calls == 0) return;
   const auto late =

@@ -181,8 +181,11 @@ void PoolCore::take(Turn& turn, const ConnectionPtr& connection, const EventRef&
   }
   if (const auto* signal = event->get_if<messages::FlowControlSignal>()) return flow(turn, connection, *signal);
   if (const auto* status = event->get_if<messages::HealthStatus>()) return reported(turn, connection, *status);
-  if (const auto* report = event->get_if<messages::MetricsReport>()) {
-    return collector_.record(connection->agent->id, *report, turn.now());
+  if (event->is<messages::MetricsReport>()) {
+    // However many the agent reports, nobody waits for them.
+    return turn.later([this, agent = connection->agent, event, now = turn.now()] {
+      collector_.record(agent->id, *event->get_if<messages::MetricsReport>(), now);
+    });
   }
   if (const auto* pong = event->get_if<messages::Pong>()) {
     const auto push = connection->pings.find(pong->sequence);
