@@ -105,6 +105,7 @@ void PoolCore::dial(const ConnectionPtr& connection) {
   }
   if (!first || !watch(connection)) {
     const Error why = first ? Error(errc::closed, "the pool is closing") : first.error();
+    dialer.reset();
     Turn turn(*this);
     return went_down(turn, connection, why);
   }

@@ -57,6 +57,8 @@ struct Agent {
   std::optional<AgentEndpoint> endpoint;
   AgentOptions options;
   std::shared_ptr<transport::Dialer> dialer;
+  /// Held while the dialer is told to close, so that its end waits for that.
+  std::mutex closing_dialer;
   bool announced = false;
   Phase phase = Phase::adding;
   bool healthy = false;
@@ -167,6 +169,7 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void finish_agent(Turn& turn, const AgentPtr& agent);
   void check_health(Turn& turn, Agent& agent);
   void closed_if_empty(Turn& turn);
+  void abandon_agent(Turn& turn, Agent& agent, const Error& why);
   [[nodiscard]] AgentStats stats_of(const Agent& agent) const;
   void reconnect(Turn& turn, const AgentPtr& agent, TimePoint now);
   [[nodiscard]] std::size_t missing(const Agent& agent) const;

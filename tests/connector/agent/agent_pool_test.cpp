@@ -461,6 +461,24 @@ TEST_F(AgentPoolTest, Destroyed_WithoutClose_CompletesEverythingWithClosed) {
   EXPECT_EQ(waf.open_sessions(), 0U);
 }
 
+TEST_F(AgentPoolTest, Destroyed_BetweenTheLastConnectionAndItsDialer_TakesTheDialerAlong) {
+  auto& waf = agent("waf.sock");
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf.sock"));
+  CallbackGroupOptions inline_options;
+  inline_options.inside_publish = true;
+  CallbackGroup group(bus, io.get_executor(), inline_options);
+  const auto down = group.subscribe({.filter = Filter::type<AgentConnectionDown>()}, [&](const Received& item) {
+    if (item.event() != nullptr) pool.reset();
+  });
+  const auto removed = remove_later("waf");
+  run();
+  EXPECT_FALSE(pool) << "it was destroyed at that point";
+  ASSERT_TRUE(removed->has_value());
+  EXPECT_TRUE((*removed)->is(errc::closed));
+  EXPECT_EQ(waf.open_sessions(), 0U);
+}
+
 TEST_F(AgentPoolTest, Prometheus_HasThePoolsOwnMetricsAndTheAgents) {
   auto& waf = agent("waf.sock");
   start(small(1));
