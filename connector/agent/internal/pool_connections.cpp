@@ -55,7 +55,12 @@ Result<std::string> PoolCore::hello(const Agent& agent) const {
   request.proxy_version = options_.proxy_version;
   if (agent.options.config) request.config_json = agent.options.config->config_json;
   if (!grpc) request.supported_encodings = options_.encodings;
-  return transport::encode_agent_message(request, grpc ? AgentWire::protobuf : AgentWire::json);
+  const AgentWire wire = grpc ? AgentWire::protobuf : AgentWire::json;
+  auto frame = transport::encode_agent_message(request, wire);
+  if (!frame || frame->size() <= frame_limit(wire)) return frame;
+  // A Configure follows, and says so when that is too large as well.
+  request.config_json.clear();
+  return transport::encode_agent_message(request, wire);
 }
 
 Result<> PoolCore::make_dialer(Agent& agent) {

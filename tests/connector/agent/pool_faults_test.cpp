@@ -66,6 +66,35 @@ TEST_F(PoolFaults, ConfigPush_BeyondWhatTheWireCarries_FailsAndIsKeptForNobody) 
   EXPECT_EQ(other.session(0).configures.size(), 1U);
 }
 
+TEST_F(PoolFaults, ConfigThatFitsInNoHandshake_ComesAfterIt) {
+  const std::string just_fits = '"' + std::string(transport::kAgentGrpcMessageBytesMax - 500, 'x') + '"';
+  auto options = small(1);
+  options.proxy_id.assign(1000, 'p');
+  auto& waf = agent("waf", transport::AgentCarrier::grpc);
+  start(options);
+  ASSERT_FALSE(add("waf", "waf:1"));
+  const auto id = pool->push_config_to_agent("waf", {just_fits}).value();
+  run();
+  ASSERT_EQ(pool->config_push(id)->status, PushStatus::acknowledged);
+  pool->start_maintenance();
+  waf.session(0).link->cancel(Error(errc::cancelled, "gone"));
+  run();
+  advance(5s);
+  EXPECT_TRUE(pool->is_agent_healthy("waf"));
+  ASSERT_EQ(waf.sessions().size(), 2U);
+  EXPECT_TRUE(waf.session(1).hello->config_json.empty());
+  ASSERT_EQ(waf.session(1).configures.size(), 1U);
+  EXPECT_EQ(waf.session(1).configures[0].config_json.size(), just_fits.size());
+}
+
+TEST_F(PoolFaults, ConfigAtAdd_BeyondWhatTheWireCarries_IsAnErrorThatNamesIt) {
+  agent("waf", transport::AgentCarrier::grpc);
+  start(small(1));
+  const Error error = add("waf", "waf:1", {.config = AgentConfig{'"' + std::string(5 * 1024 * 1024, 'x') + '"'}});
+  EXPECT_TRUE(error.is(errc::message_too_large)) << error.message;
+  EXPECT_NE(error.message.find("config_json"), std::string::npos) << error.message;
+}
+
 TEST_F(PoolFaults, CancelRequest_ReachesAConnectionThatIsBeingReplaced) {
   auto& waf = ready(small(1));
   waf.on_event = never;
