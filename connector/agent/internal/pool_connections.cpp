@@ -188,6 +188,8 @@ void PoolCore::take(Turn& turn, const ConnectionPtr& connection, const EventRef&
   if (const auto* signal = event->get_if<messages::FlowControlSignal>()) return flow(turn, connection, *signal);
   if (const auto* status = event->get_if<messages::HealthStatus>()) return reported(turn, connection, *status);
   if (event->is<messages::MetricsReport>()) {
+    // What there was of one that is being removed is forgotten.
+    if (connection->agent->phase > Agent::Phase::up) return;
     // However many the agent reports, nobody waits for them.
     return turn.later([this, agent = connection->agent, event, now = turn.now()] {
       collector_.record(agent->id, *event->get_if<messages::MetricsReport>(), now);

@@ -494,5 +494,28 @@ TEST_F(AgentPoolTest, Prometheus_HasThePoolsOwnMetricsAndTheAgents) {
   EXPECT_NE(text.find("agent_requests_total{agent_id=\"waf\"} 7\n"), std::string::npos);
 }
 
+TEST_F(AgentPoolTest, RemovedAgent_ItsReportsAreForgotten_ThoseItStillSendsToo) {
+  auto& waf = agent("waf.sock");
+  waf.on_event = [](const auto&) { return std::nullopt; };
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf.sock"));
+  messages::MetricsReport report;
+  report.counters.push_back({"agent_requests_total", {}, {}, 7});
+  waf.send(waf.session(0), report);
+  const auto outcome = headers("waf", "c");
+  run();
+  EXPECT_NE(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
+  const auto removed = remove_later("waf");
+  run();
+  EXPECT_FALSE(removed->has_value()) << "it still has a call";
+  EXPECT_EQ(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
+  waf.send(waf.session(0), report);
+  waf.send(waf.session(0), ScriptAgent::allow("c"));
+  run();
+  EXPECT_TRUE(outcome->allowed());
+  EXPECT_TRUE(removed->has_value());
+  EXPECT_EQ(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace sharingbus::test
