@@ -47,7 +47,9 @@ class AgentCommand final : public Command {
     serve_flags_.add(app_, "Proxies");
     app_.add_option("--reverse", reverse_, "unix:PATH of a proxy to register with; may be repeated");
     app_.add_flag("--json", json_, "JSON lines on stdout: the addresses, then what happens to proxies");
-    app_.add_option("--agent-id", options_.capabilities.agent_id, "Who it says it is")->capture_default_str();
+    app_.add_option("--agent-id", options_.capabilities.agent_id, "Who it says it is")
+        ->check(not_empty())
+        ->capture_default_str();
     app_.add_option("--auth-token", auth_token_, "Shown to the proxies of --reverse");
     app_.add_option("--connections", reverse_options_.connections, "To each proxy of --reverse")
         ->check(CLI::Range(1, 1000))
@@ -84,6 +86,7 @@ class AgentCommand final : public Command {
     options_.capabilities.name = options_.capabilities.agent_id;
     value_or_usage(options_.validate(), "agent");
     if (listen_.empty() && reverse_.empty()) throw CLI::RequiredError("--listen or --reverse");
+    if (reverse_.empty()) refuse_given(app_, {"--auth-token", "--connections"}, "--reverse unix:PATH");
     serve_flags_.check();
     const auto listen = endpoints("--listen", listen_, {serve_flags_.with_tls() ? "grpcs" : "grpc", "unix"});
     const bool secure =

@@ -54,6 +54,33 @@ CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& targ
   return option;
 }
 
+CLI::Validator between(double low, double high) {
+  const auto text = [](double number) {
+    std::array<char, 32> digits{};
+    return std::string(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr);
+  };
+  const std::string range = text(low) + ".." + text(high);
+  return {[low, high, range](const std::string& given) {
+            double number = 0;
+            const char* end = given.data() + given.size();
+            const auto [rest, error] = std::from_chars(given.data(), end, number);
+            const bool is = error == std::errc{} && rest == end && number >= low && number <= high;
+            return is ? std::string() : "'" + given + "' is not in " + range;
+          },
+          range};
+}
+
+CLI::Validator not_empty() {
+  return {[](const std::string& given) { return given.empty() ? std::string("must not be empty") : std::string(); },
+          ""};
+}
+
+void refuse_given(const CLI::App& app, std::initializer_list<const char*> flags, const std::string& purpose) {
+  for (const char* flag : flags) {
+    if (app.get_option(flag)->count() != 0) throw CLI::ValidationError(flag, "is for " + purpose);
+  }
+}
+
 CLI::Option* add_wait_strategy(CLI::App& app, std::optional<WaitStrategy>& target) {
   return add_choice<std::optional<WaitStrategy>>(app, "--wait-strategy", target,
                                                  {{"auto", std::nullopt},

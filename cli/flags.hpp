@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,6 +45,13 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& target, std::
       ->check(CLI::IsMember(std::move(names)))
       ->default_str(present);
 }
+
+/// As `CLI::Range`, which lets NaN through.
+[[nodiscard]] CLI::Validator between(double low, double high);
+[[nodiscard]] CLI::Validator not_empty();
+/// Throws `CLI::ValidationError` that names the first of `flags` that was given, for those that would have no effect:
+/// `purpose` says what they are for.
+void refuse_given(const CLI::App& app, std::initializer_list<const char*> flags, const std::string& purpose);
 
 /// Adds `--wait-strategy`: how the one thread of a command waits; none is `auto`.
 CLI::Option* add_wait_strategy(CLI::App& app, std::optional<WaitStrategy>& target);

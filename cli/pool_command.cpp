@@ -98,7 +98,9 @@ class PoolCommand final : public Command {
     app_.add_option("--agent", agent_, "Where the agent is: grpc://HOST:PORT, grpcs:// with TLS, or unix:PATH");
     tls_flags_.add(app_);
     app_.add_option("--reverse", reverse_, "unix:PATH to wait at for an agent that connects by itself");
-    app_.add_option("--agent-id", agent_id_, "With --reverse: who may connect")->capture_default_str();
+    app_.add_option("--agent-id", agent_id_, "With --reverse: who may connect")
+        ->check(not_empty())
+        ->capture_default_str();
     app_.add_option("--auth-token", auth_token_, "With --reverse: what it has to show; else it runs as the same user");
     app_.add_option("--requests", requests_, "Requests in all")
         ->check(CLI::Range(1, 1'000'000'000))
@@ -145,12 +147,16 @@ class PoolCommand final : public Command {
     if (!agent_.empty()) {
       const auto where = value_or_usage(connector::parse_agent_endpoint(agent_), "--agent");
       tls_ = tls_flags_.tls("--agent", where.endpoint, log);
+      refuse_given(app_, {"--agent-id", "--auth-token", "--wait"}, "--reverse unix:PATH");
+      if (where.carrier != transport::AgentCarrier::uds) refuse_given(app_, {"--encoding"}, "--agent unix:PATH");
     }
     std::optional<transport::Endpoint> reverse;
     if (!reverse_.empty()) {
       reverse = value_or_usage(transport::parse_endpoint(reverse_), "--reverse");
       if (reverse->scheme != "unix") throw CLI::ValidationError("--reverse", "takes unix:PATH");
       static_cast<void>(tls_flags_.tls("--reverse", *reverse, log));
+      // Agents that dial in speak JSON.
+      refuse_given(app_, {"--encoding"}, "--agent unix:PATH");
     }
     if (msgpack_) options_.encodings = {"msgpack", "json"};
     // All that may be under way at once has its turn at once.
@@ -180,25 +186,28 @@ class PoolCommand final : public Command {
     PoolLoad load(pool, runtime.timers(), agent_id(), requests_, concurrency_);
     std::optional<connector::ReverseListener> listener;
     bool interrupted = false;
+    bool begun = false;
+    bool closing = false;
     Error failed;
     const auto close = [&] {
+      if (std::exchange(closing, true)) return;
       const auto pool_closed = [&] { pool.async_close([&](const Error&) { runtime.stop(); }); };
       if (listener) return listener->close(pool_closed);
       pool_closed();
     };
-    const auto begin = [&] {
-      pool.start_maintenance();
-      if (interrupted) return close();
-      load.start(close);
-    };
+    // Nobody needs to wait for an agent, nor hear that none came, once it is all off.
     runtime.on_signal([&](int) {
       interrupted = true;
+      if (!begun) return close();
       load.interrupt();
     });
     const auto ready = [&](const Error& error) {
+      if (closing) return;
       failed = error;
       if (error) return close();
-      begin();
+      begun = true;
+      pool.start_maintenance();
+      load.start(close);
     };
     CallbackSubscription arrival;
     TimerId late = 0;

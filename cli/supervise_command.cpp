@@ -220,12 +220,16 @@ class SuperviseCommand final : public Command {
     add_duration(app_, "--reconnect-delay", config_.reconnect.delay, "Before the first attempt");
     add_duration(app_, "--max-reconnect-delay", config_.reconnect.max_delay, "Before any attempt, at most");
     app_.add_option("--backoff-multiplier", config_.reconnect.multiplier, "From one wait to the next")
+        ->check(between(1, 1e6))
         ->capture_default_str();
-    app_.add_option("--jitter", config_.reconnect.jitter, "Share of a wait by which it is spread, 0..1")
+    app_.add_option("--jitter", config_.reconnect.jitter, "Share of a wait by which it is spread")
+        ->check(between(0, 1))
         ->capture_default_str();
     app_.add_option("--healthy-after", config_.healthy_after, "Answers after which a service that comes back is back")
+        ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     app_.add_option("--failed-after", config_.failed_after, "Failed checks in a row after which a service timed out")
+        ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     add_supervision_flags();
     app_.add_option("--log-level", log_level_, "Least level that is logged")

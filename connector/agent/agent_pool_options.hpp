@@ -120,8 +120,8 @@ struct AgentPoolOptions {
 
 /// What one agent may have of its own.
 struct AgentOptions {
-  /// Handed over in the handshake and again as a `Configure` on every connection, which is used only once the agent
-  /// has accepted it. A later push that the agent accepts takes its place.
+  /// Handed over in the handshake, if it fits there, and again as a `Configure` on every connection, which is used only
+  /// once the agent has accepted it. A later push that the agent accepts takes its place.
   std::optional<AgentConfig> config{};
 };
 

@@ -44,7 +44,7 @@ enum class PushStatus : std::uint8_t {
   /// Delivered, not acknowledged.
   sent,
   acknowledged,
-  /// The agent refused it.
+  /// The agent refused it, or it does not encode, or is larger than what connections to the agent carry.
   failed,
   /// Never acknowledged.
   expired,

@@ -195,6 +195,9 @@ class Lines(AgentTest):
             (["--reverse", "grpc://127.0.0.1:1"], "--reverse"),
             (["--listen", "unix:x", "--fail-mode", "maybe"], "--fail-mode"),
             (["--listen", "unix:x", "--processing-timeout", "0s"], "--processing-timeout"),
+            (["--listen", "unix:x", "--agent-id", ""], "--agent-id"),
+            (["--listen", "unix:x", "--auth-token", "t"], "--auth-token: is for --reverse"),
+            (["--listen", "unix:x", "--connections", "2"], "--connections: is for --reverse"),
         ]:
             result = self.run_program("agent", *arguments)
             self.assertEqual(result.code, 2, f"{arguments}: {result.stderr}")

@@ -4,6 +4,7 @@
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import unittest
@@ -205,11 +206,45 @@ class Failures(PoolTest):
             (["--agent", self.path, "--requests", "0"], "--requests"),
             (["--agent", self.path, "--strategy", "best"], "--strategy"),
             (["--reverse", "grpc://127.0.0.1:1"], "--reverse"),
+            (["--reverse", self.path, "--agent-id", ""], "--agent-id"),
         ]:
             with self.subTest(arguments):
                 done = self.run_program("pool", *arguments)
                 self.assertEqual(done.code, 2, done)
                 self.assertIn(word, done.stderr)
+
+    def test_flags_without_effect(self):
+        for arguments, flag, purpose in [
+            (["--agent", self.path, "--auth-token", "t"], "--auth-token", "--reverse"),
+            (["--agent", self.path, "--agent-id", "waf"], "--agent-id", "--reverse"),
+            (["--agent", self.path, "--wait", "1s"], "--wait", "--reverse"),
+            (["--agent", "grpc://127.0.0.1:1", "--encoding", "msgpack"], "--encoding", "--agent unix:PATH"),
+            (["--reverse", self.path, "--encoding", "json"], "--encoding", "--agent unix:PATH"),
+        ]:
+            with self.subTest(arguments):
+                done = self.run_program("pool", *arguments)
+                self.assertEqual((done.code, done.stdout), (2, ""), done)
+                self.assertIn(f"{flag}: is for {purpose}", done.stderr)
+
+    def test_interrupted_while_it_waits_for_an_agent(self):
+        # Longer than this test may take.
+        pool = self.start("pool", "--json", "--reverse", self.path, "--wait", "1h")
+        wait_until(lambda: os.path.exists(os.path.join(self.folder, "s")), "the socket")
+        pool.interrupt()
+        self.assert_exit(pool, INTERRUPTED)
+        self.assertEqual(self.one_json_document(pool.stdout)["requests"], 0)
+        self.assertNotIn("did not connect", pool.stderr)
+
+    def test_interrupted_while_it_dials(self):
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(os.path.join(self.folder, "s"))
+            silent.listen()
+            pool = self.start("pool", "--json", "--agent", self.path, "--connect-timeout", "1h")
+            silent.settimeout(DEADLINE)
+            connection, _ = silent.accept()
+            pool.interrupt()
+            self.assert_exit(pool, INTERRUPTED)
+            connection.close()
 
     def test_interrupted(self):
         address = self.start_agent(self.path)

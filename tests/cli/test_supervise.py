@@ -352,6 +352,22 @@ services:
             with self.subTest(text):
                 self.refused(text, name)
 
+    def test_wrong_flags_are_named(self):
+        path = self.config([self.stdio("one")])
+        for flag, value in [
+            ("--jitter", "2"),
+            ("--jitter", "nan"),
+            ("--backoff-multiplier", "0.5"),
+            ("--backoff-multiplier", "1e7"),
+            ("--healthy-after", "0"),
+            ("--failed-after", "0"),
+        ]:
+            with self.subTest(flag=flag, value=value):
+                done = self.run_program("supervise", "--config", path, "--check-config", flag, value)
+                self.assertEqual((done.code, done.stdout), (2, ""), done)
+                self.assertIn(flag, done.stderr)
+                self.assertNotIn("LifecycleConfig", done.stderr)
+
     def test_config_is_needed(self):
         done = self.run_program("supervise")
         self.assertEqual(done.code, 2)

@@ -123,9 +123,10 @@ void PoolCore::resolve_add(Turn& turn, const AgentPtr& agent) {
                     to_string(why);
     }
     for (PoolDone& done : agent->when_added) {
-      // In the end, when the pool has let it go.
-      agent->when_gone.emplace_back(
-          [this, done = std::move(done), why](Error) mutable { finish(executor_, std::move(done), std::move(why)); });
+      // In the end, when the pool has let it go; it may be destroyed by then.
+      agent->when_gone.emplace_back([executor = executor_, done = std::move(done), why](Error) mutable {
+        finish(executor, std::move(done), std::move(why));
+      });
     }
     agent->when_added.clear();
     for (const ConnectionPtr& connection : agent->all)
@@ -198,7 +199,12 @@ Result<ConnectionKey> PoolCore::add_reverse(const std::string& id, std::shared_p
     went_down(turn, connection, why);
     return why;
   };
-  if (!watch(connection)) return refused(Error(errc::closed, "the pool is closing"));
+  bool watched = false;
+  {
+    const std::scoped_lock dialling(connection->dialling);
+    watched = watch(connection);
+  }
+  if (!watched) return refused(Error(errc::closed, "the pool is closing"));
   // A link that has ended says so, and one that ends from here on tells the subscription.
   if (first_frame.empty()) {
     messages::Ping ping;
@@ -248,7 +254,7 @@ void PoolCore::retire(Turn& turn, const AgentPtr& agent) {
   affinities_.remove_agent(agent->key);
   sessions_.remove_agent(agent->key);
   metrics_.affinities.store(static_cast<std::int64_t>(affinities_.size()), std::memory_order_relaxed);
-  collector_.forget_agent(agent->id);
+  turn.later([this, agent] { collector_.forget_agent(agent->id); });
   turn.publish(AgentRemoved{agent->id}, agent->id);
   if (agent->calls == 0) return;
   const auto late =
@@ -310,13 +316,23 @@ void PoolCore::finish_agent(Turn& turn, const AgentPtr& agent) {
   if (agent->phase == Agent::Phase::gone) return;
   timers_.cancel(std::exchange(agent->drain_timer, 0));
   if (agent->dialer && !std::exchange(agent->dialer_closing, true)) {
-    turn.later([agent, done = posted(shared_from_this(), [agent](PoolCore& self) {
-                         Turn later(self);
-                         // Here, where its threads may be waited for.
-                         later.later([dialer = std::move(agent->dialer)] {});
-                         agent->dialer = nullptr;
-                         self.finish_agent(later, agent);
-                       })] { agent->dialer->close(done); });
+    const auto done = posted(shared_from_this(), [agent](PoolCore& self) {
+      Turn later(self);
+      // Here, where its threads may be waited for.
+      later.later([agent, dialer = std::move(agent->dialer)] { const std::scoped_lock told(agent->closing_dialer); });
+      agent->dialer = nullptr;
+      self.finish_agent(later, agent);
+    });
+    turn.later([this, agent, done] {
+      const std::scoped_lock telling(agent->closing_dialer);
+      transport::Dialer* dialer = nullptr;
+      {
+        const std::scoped_lock lock(mutex_);
+        dialer = agent->dialer.get();
+      }
+      // Null: the pool was destroyed.
+      if (dialer != nullptr) dialer->close(done);
+    });
     return;
   }
   if (agent->dialer) return;
@@ -365,6 +381,31 @@ void PoolCore::closed_if_empty(Turn& turn) {
   when_closed_.clear();
 }
 
+/// Ends its calls and links at once.
+void PoolCore::abandon_agent(Turn& turn, Agent& agent, const Error& why) {
+  agent.phase = Agent::Phase::gone;
+  std::vector<CallPtr> calls;
+  collect(agent.parked, calls);
+  for (const ConnectionPtr& connection : agent.all) {
+    connection->state = PoolConnection::State::closed;
+    collect(connection->waiting, calls);
+    collect(connection->sent, calls);
+  }
+  // With its call goes a shadow.
+  for (const CallPtr& call : calls)
+    fail(turn, *call, PoolFailure::closed, why);
+  for (const ConnectionPtr& connection : agent.all) {
+    connection->forget_order();
+    turn.later([link = connection->link, why] {
+      if (link) link->cancel(why);
+    });
+  }
+  for (PoolDone& done : agent.when_added)
+    when_closed_.push_back(std::move(done));
+  for (PoolDone& done : agent.when_gone)
+    when_closed_.push_back(std::move(done));
+}
+
 /// The handle is gone: see `AgentPool::~AgentPool`.
 void PoolCore::abandon() {
   {
@@ -372,6 +413,8 @@ void PoolCore::abandon() {
     bus_ = nullptr;
   }
   std::vector<AgentPtr> all;
+  std::vector<ConnectionPtr> connections;
+  std::vector<std::shared_ptr<transport::Dialer>> dialers;
   {
     Turn turn(*this, Turn::From::start);
     closing_ = true;
@@ -383,27 +426,12 @@ void PoolCore::abandon() {
     agents_.clear();
     const Error why(errc::closed, "the pool was destroyed");
     for (const AgentPtr& agent : all) {
-      agent->phase = Agent::Phase::gone;
-      std::vector<CallPtr> calls;
-      collect(agent->parked, calls);
-      for (const ConnectionPtr& connection : agent->all) {
-        connection->state = PoolConnection::State::closed;
-        collect(connection->waiting, calls);
-        collect(connection->sent, calls);
-      }
-      // With its call goes a shadow.
-      for (const CallPtr& call : calls)
-        fail(turn, *call, PoolFailure::closed, why);
-      for (const ConnectionPtr& connection : agent->all) {
-        connection->forget_order();
-        turn.later([link = connection->link, why] {
-          if (link) link->cancel(why);
-        });
-      }
-      for (PoolDone& done : agent->when_added)
-        when_closed_.push_back(std::move(done));
-      for (PoolDone& done : agent->when_gone)
-        when_closed_.push_back(std::move(done));
+      abandon_agent(turn, *agent, why);
+      connections.insert(connections.end(), agent->all.begin(), agent->all.end());
+      agent->all.clear();
+      agent->connections.clear();
+      agent->loads.clear();
+      dialers.push_back(std::exchange(agent->dialer, nullptr));
     }
     for (PoolDone& done : when_closed_) {
       turn.later([this, why, done = std::make_shared<PoolDone>(std::move(done))] {
@@ -412,13 +440,15 @@ void PoolCore::abandon() {
     }
     when_closed_.clear();
   }
-  for (const AgentPtr& agent : all) {
-    for (const ConnectionPtr& connection : agent->all)
-      connection->subscription = {};
-    agent->all.clear();
-    agent->connections.clear();
-    agent->dialer.reset();
+  // Others may be about to dial, or to close a dialer; they find nothing any more, or end first.
+  for (const ConnectionPtr& connection : connections) {
+    { const std::scoped_lock dialled(connection->dialling); }
+    connection->subscription = {};
   }
+  for (const AgentPtr& agent : all) {
+    const std::scoped_lock told(agent->closing_dialer);
+  }
+  dialers.clear();
   timers_.let_go();
 }
 

@@ -274,15 +274,19 @@ Result<std::size_t> PoolCore::cancel_request(const std::string& agent_id, const 
   if (!agent) return Error(errc::not_found, "no " + quoted(agent_id));
   const auto bound = affinities_.find(agent->key, correlation_id);
   std::vector<ConnectionPtr> tell;
-  for (const ConnectionPtr& connection : agent->connections) {
-    if ((bound && *bound == connection->key) || connection->holds(correlation_id)) tell.push_back(connection);
+  // One that is being replaced still has what it was asked.
+  for (const ConnectionPtr& connection : agent->all) {
+    const bool there =
+        connection->state == PoolConnection::State::up || connection->state == PoolConnection::State::closing;
+    if (there && ((bound && *bound == connection->key) || connection->holds(correlation_id)))
+      tell.push_back(connection);
   }
   if (tell.empty()) tell = agent->connections;
   for (const ConnectionPtr& connection : tell)
     tell_cancelled(turn, *connection, correlation_id, reason);
   std::vector<CallPtr> calls;
   collect(agent->parked, calls);
-  for (const ConnectionPtr& connection : agent->connections) {
+  for (const ConnectionPtr& connection : agent->all) {
     collect(connection->waiting, calls);
     collect(connection->sent, calls);
   }

@@ -42,12 +42,6 @@ const std::string& id_of(const Event& event) {
   return event.correlation_id;
 }
 
-/// What a link to the agent carries at most.
-std::size_t frame_limit(transport::AgentWire wire) {
-  return wire == transport::AgentWire::protobuf ? transport::kAgentGrpcMessageBytesMax
-                                                : transport::kAgentUdsFrameBytesMax;
-}
-
 }  // namespace
 
 // --- starting --------------------------------------------------------------------------------------------------------
@@ -333,30 +327,38 @@ void PoolCore::flush(PoolConnection& connection) {
         connection.flushing = false;
         return;
       }
+      // Before the link is asked, for that word may come before its answer.
+      connection.blocked = probe;
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!probe) {
+    if (!probe) {
+      for (std::size_t i = 0; i < count; ++i)
         connection.link->send(std::move(frames[i]));
-        continue;
-      }
-      // Kept, for it may come back.
-      std::string frame = frames[i];
-      if (connection.link->send(std::move(frame)) != transport::SendStatus::full) continue;
+      continue;
+    }
+    // Kept, for it may come back.
+    std::string frame = frames[0];
+    if (connection.link->send(std::move(frame)) == transport::SendStatus::full) {
+      take_back(connection, doubtful, std::move(frames[0]));
+    } else {
       const std::scoped_lock lock(mutex_);
-      connection.blocked = true;
-      if (!doubtful) {
-        connection.controls.push_front(std::move(frames[i]));
-      } else if (doubtful->state == Call::State::sent) {
-        connection.unmark_sent(*doubtful);
-        connection.sent.erase(connection.sent.iterator_to(*doubtful));
-        doubtful->state = Call::State::waiting;
-        connection.waiting.push_front(*doubtful);
-      } else {
-        connection.unmark_sent(*doubtful);
-      }
+      connection.blocked = false;
     }
     doubtful.reset();
   }
+}
+
+/// The link was full. Meanwhile anything may have happened to the connection, and to the call.
+void PoolCore::take_back(PoolConnection& connection, const CallPtr& call, std::string frame) {
+  Turn turn(*this);
+  connection.refused();
+  if (!call) return connection.controls.push_front(std::move(frame));
+  connection.unmark_sent(*call);
+  if (call->state != Call::State::sent || call->connection != &connection) return;
+  connection.sent.erase(connection.sent.iterator_to(*call));
+  call->state = Call::State::waiting;
+  connection.waiting.push_front(*call);
+  // One that is being replaced sends no more calls.
+  if (connection.state == PoolConnection::State::closing) retire_connection(turn, connection.shared_from_this());
 }
 
 // --- sessions and affinities -----------------------------------------------------------------------------------------

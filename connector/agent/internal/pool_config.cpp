@@ -53,16 +53,21 @@ void PoolCore::deliver_pushes(Turn& turn, TimePoint now) {
   for (const auto& delivery : pusher_.due(now)) {
     const AgentPtr agent = find(delivery.agent_id);
     const auto index = agent ? agent->balancer.pick(agent->loads) : std::nullopt;
-    if (!index || !send_config(turn, agent->connections[*index], delivery.update, delivery.push_id, false)) {
+    if (!index) {
       pusher_.not_delivered(delivery.push_id);
+      continue;
+    }
+    const auto sent = send_config(turn, agent->connections[*index], delivery.update, delivery.push_id, false);
+    // The next time it would be no different.
+    if (!sent && pusher_.acknowledge(delivery.push_id, false, to_string(sent.error()))) {
+      push_ended(turn, delivery.push_id);
     }
   }
   if (const auto next = pusher_.next_deadline()) look_again(turn, *next);
 }
 
-/// False when it does not encode. An empty push id means the connection's own first configuration.
-bool PoolCore::send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config,
-                           const std::string& push_id, bool initial) {
+Result<> PoolCore::send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config,
+                               const std::string& push_id, bool initial) {
   messages::Configure configure;
   configure.correlation_id =
       "sharingbus-configure-" +
@@ -72,7 +77,12 @@ bool PoolCore::send_config(Turn& turn, const ConnectionPtr& connection, const Ag
   configure.is_initial = initial;
   configure.timestamp_ms = static_cast<std::uint64_t>(timers_.moment().unix_ms);
   auto frame = transport::encode_agent_message(configure, connection->wire);
-  if (!frame) return false;
+  if (!frame) return frame.error();
+  // The link would refuse it alone, and the ping behind it would be taken for its success.
+  if (const std::size_t limit = frame_limit(connection->wire); frame->size() > limit) {
+    return Error(errc::message_too_large, "AgentConfig::config_json: a Configure of " + std::to_string(frame->size()) +
+                                              " bytes exceeds the limit of " + std::to_string(limit));
+  }
   connection->controls.push_back(std::move(*frame));
   if (connection->wire == AgentWire::protobuf) {
     // There is no answer to a Configure; the agent gets to the ping once it has applied it.
@@ -80,14 +90,14 @@ bool PoolCore::send_config(Turn& turn, const ConnectionPtr& connection, const Ag
     ping.sequence = ++last_ping_;
     ping.timestamp_ms = configure.timestamp_ms;
     auto behind = transport::encode_agent_message(ping, connection->wire);
-    if (!behind) return false;
+    if (!behind) return behind.error();
     connection->controls.push_back(std::move(*behind));
     connection->pings[ping.sequence] = push_id;
   } else {
     connection->pushes[configure.correlation_id] = push_id;
   }
   turn.flush(*connection);
-  return true;
+  return {};
 }
 
 void PoolCore::config_answered(Turn& turn, const ConnectionPtr& connection, const std::string& push_id, bool accepted,

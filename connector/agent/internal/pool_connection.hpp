@@ -25,6 +25,12 @@ namespace sharingbus::connector::internal {
 /// Inbound messages that a connection's queue has room for: its credit.
 inline constexpr std::uint32_t kConnectionWindow = 1024;
 
+/// What a link to the agent carries at most.
+[[nodiscard]] inline std::size_t frame_limit(transport::AgentWire wire) noexcept {
+  return wire == transport::AgentWire::protobuf ? transport::kAgentGrpcMessageBytesMax
+                                                : transport::kAgentUdsFrameBytesMax;
+}
+
 /// One connection to an agent: what the pool knows of it, and the calls on it. Guarded by the pool's lock, but for what
 /// is const.
 struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
@@ -103,7 +109,7 @@ struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
   /// Cancels, pings and the like: they go ahead of calls.
   std::deque<std::string> controls;
   bool flushing = false;
-  /// The link was full, and has not said since that there is room.
+  /// The link was full, or is being asked whether it is, and has not said since that there is room.
   bool blocked = false;
   /// Inbound messages to grant credit for.
   std::uint32_t owed = 0;
@@ -125,6 +131,8 @@ struct PoolConnection : std::enable_shared_from_this<PoolConnection> {
     ++frames_queued_;
     if (room_ != 0) --room_;
   }
+  /// The frame that was counted last is still ours.
+  void refused() { --frames_queued_; }
 };
 
 }  // namespace sharingbus::connector::internal

@@ -55,7 +55,12 @@ Result<std::string> PoolCore::hello(const Agent& agent) const {
   request.proxy_version = options_.proxy_version;
   if (agent.options.config) request.config_json = agent.options.config->config_json;
   if (!grpc) request.supported_encodings = options_.encodings;
-  return transport::encode_agent_message(request, grpc ? AgentWire::protobuf : AgentWire::json);
+  const AgentWire wire = grpc ? AgentWire::protobuf : AgentWire::json;
+  auto frame = transport::encode_agent_message(request, wire);
+  if (!frame || frame->size() <= frame_limit(wire)) return frame;
+  // A Configure follows, and says so when that is too large as well.
+  request.config_json.clear();
+  return transport::encode_agent_message(request, wire);
 }
 
 Result<> PoolCore::make_dialer(Agent& agent) {
@@ -105,6 +110,7 @@ void PoolCore::dial(const ConnectionPtr& connection) {
   }
   if (!first || !watch(connection)) {
     const Error why = first ? Error(errc::closed, "the pool is closing") : first.error();
+    dialer.reset();
     Turn turn(*this);
     return went_down(turn, connection, why);
   }
@@ -181,8 +187,13 @@ void PoolCore::take(Turn& turn, const ConnectionPtr& connection, const EventRef&
   }
   if (const auto* signal = event->get_if<messages::FlowControlSignal>()) return flow(turn, connection, *signal);
   if (const auto* status = event->get_if<messages::HealthStatus>()) return reported(turn, connection, *status);
-  if (const auto* report = event->get_if<messages::MetricsReport>()) {
-    return collector_.record(connection->agent->id, *report, turn.now());
+  if (event->is<messages::MetricsReport>()) {
+    // What there was of one that is being removed is forgotten.
+    if (connection->agent->phase > Agent::Phase::up) return;
+    // However many the agent reports, nobody waits for them.
+    return turn.later([this, agent = connection->agent, event, now = turn.now()] {
+      collector_.record(agent->id, *event->get_if<messages::MetricsReport>(), now);
+    });
   }
   if (const auto* pong = event->get_if<messages::Pong>()) {
     const auto push = connection->pings.find(pong->sequence);
@@ -219,8 +230,8 @@ void PoolCore::handshaken(Turn& turn, const ConnectionPtr& connection, const mes
   if (answer.capabilities) agent.capabilities = *answer.capabilities;
   if (!agent.options.config) return went_up(turn, connection);
   connection->state = PoolConnection::State::configuring;
-  if (!send_config(turn, connection, *agent.options.config, {}, true)) {
-    give_up_on(turn, connection, Error(errc::serialization_failed, "the configuration does not encode"));
+  if (const auto sent = send_config(turn, connection, *agent.options.config, {}, true); !sent) {
+    give_up_on(turn, connection, sent.error());
   }
 }
 

@@ -57,6 +57,8 @@ struct Agent {
   std::optional<AgentEndpoint> endpoint;
   AgentOptions options;
   std::shared_ptr<transport::Dialer> dialer;
+  /// Held while the dialer is told to close, so that its end waits for that.
+  std::mutex closing_dialer;
   bool announced = false;
   Phase phase = Phase::adding;
   bool healthy = false;
@@ -167,6 +169,7 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void finish_agent(Turn& turn, const AgentPtr& agent);
   void check_health(Turn& turn, Agent& agent);
   void closed_if_empty(Turn& turn);
+  void abandon_agent(Turn& turn, Agent& agent, const Error& why);
   [[nodiscard]] AgentStats stats_of(const Agent& agent) const;
   void reconnect(Turn& turn, const AgentPtr& agent, TimePoint now);
   [[nodiscard]] std::size_t missing(const Agent& agent) const;
@@ -202,6 +205,8 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
   void judged(Turn& turn, PoolConnection& connection, bool was_healthy);
   void update_load(PoolConnection& connection);
   void flush(PoolConnection& connection);
+  /// `call`: whose frame it is; null: a control.
+  void take_back(PoolConnection& connection, const CallPtr& call, std::string frame);
   [[nodiscard]] ConnectionPtr find_connection(const Agent& agent, ConnectionKey key) const;
 
   // Calls. (pool_calls.cpp)
@@ -236,8 +241,9 @@ class PoolCore final : public std::enable_shared_from_this<PoolCore> {
 
   // Configuration. (pool_config.cpp)
   void deliver_pushes(Turn& turn, TimePoint now);
-  bool send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config, const std::string& push_id,
-                   bool initial);
+  /// An empty push id means the connection's own first configuration. Errors: it does not encode, or is too large.
+  Result<> send_config(Turn& turn, const ConnectionPtr& connection, const AgentConfig& config,
+                       const std::string& push_id, bool initial);
   void config_answered(Turn& turn, const ConnectionPtr& connection, const std::string& push_id, bool accepted,
                        const std::string& error);
   void push_ended(Turn& turn, std::string_view push_id);

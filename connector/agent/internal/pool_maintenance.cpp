@@ -78,13 +78,13 @@ void PoolCore::round_ended(Turn& turn, const AgentPtr& agent) {
 
 MaintenanceReport PoolCore::maintain() {
   MaintenanceReport report;
+  const TimePoint now = timers_.now();
+  report.series_expired = collector_.expire(now);
   Turn turn(*this);
-  const TimePoint now = turn.now();
   report.sessions_expired = sessions_.expire(now);
   report.affinities_expired = affinities_.expire(now);
   metrics_.affinities.store(static_cast<std::int64_t>(affinities_.size()), std::memory_order_relaxed);
   metrics_.affinity_evictions.store(affinities_.evictions(), std::memory_order_relaxed);
-  report.series_expired = collector_.expire(now);
   for (const auto& [id, agent] : agents_) {
     for (const ConnectionKey key : agent->outliers.restore(now)) {
       if (const auto connection = find_connection(*agent, key)) {

@@ -461,6 +461,24 @@ TEST_F(AgentPoolTest, Destroyed_WithoutClose_CompletesEverythingWithClosed) {
   EXPECT_EQ(waf.open_sessions(), 0U);
 }
 
+TEST_F(AgentPoolTest, Destroyed_BetweenTheLastConnectionAndItsDialer_TakesTheDialerAlong) {
+  auto& waf = agent("waf.sock");
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf.sock"));
+  CallbackGroupOptions inline_options;
+  inline_options.inside_publish = true;
+  CallbackGroup group(bus, io.get_executor(), inline_options);
+  const auto down = group.subscribe({.filter = Filter::type<AgentConnectionDown>()}, [&](const Received& item) {
+    if (item.event() != nullptr) pool.reset();
+  });
+  const auto removed = remove_later("waf");
+  run();
+  EXPECT_FALSE(pool) << "it was destroyed at that point";
+  ASSERT_TRUE(removed->has_value());
+  EXPECT_TRUE((*removed)->is(errc::closed));
+  EXPECT_EQ(waf.open_sessions(), 0U);
+}
+
 TEST_F(AgentPoolTest, Prometheus_HasThePoolsOwnMetricsAndTheAgents) {
   auto& waf = agent("waf.sock");
   start(small(1));
@@ -474,6 +492,29 @@ TEST_F(AgentPoolTest, Prometheus_HasThePoolsOwnMetricsAndTheAgents) {
   const std::string text = pool->export_prometheus();
   EXPECT_NE(text.find("agent_protocol_requests_total 1\n"), std::string::npos);
   EXPECT_NE(text.find("agent_requests_total{agent_id=\"waf\"} 7\n"), std::string::npos);
+}
+
+TEST_F(AgentPoolTest, RemovedAgent_ItsReportsAreForgotten_ThoseItStillSendsToo) {
+  auto& waf = agent("waf.sock");
+  waf.on_event = [](const auto&) { return std::nullopt; };
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf.sock"));
+  messages::MetricsReport report;
+  report.counters.push_back({"agent_requests_total", {}, {}, 7});
+  waf.send(waf.session(0), report);
+  const auto outcome = headers("waf", "c");
+  run();
+  EXPECT_NE(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
+  const auto removed = remove_later("waf");
+  run();
+  EXPECT_FALSE(removed->has_value()) << "it still has a call";
+  EXPECT_EQ(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
+  waf.send(waf.session(0), report);
+  waf.send(waf.session(0), ScriptAgent::allow("c"));
+  run();
+  EXPECT_TRUE(outcome->allowed());
+  EXPECT_TRUE(removed->has_value());
+  EXPECT_EQ(pool->export_prometheus().find("agent_requests_total"), std::string::npos);
 }
 
 }  // namespace

@@ -37,6 +37,86 @@ TEST_F(PoolFaults, ConfigAtAdd_GoesInTheHandshakeAndIsAcceptedBeforeUse) {
   EXPECT_TRUE(error) << "a connection whose agent refuses its configuration is not used";
 }
 
+TEST_F(PoolFaults, ConfigPush_BeyondWhatTheWireCarries_FailsAndIsKeptForNobody) {
+  const std::string large = '"' + std::string(5 * 1024 * 1024, 'x') + '"';
+  auto& waf = agent("waf", transport::AgentCarrier::grpc);
+  start(small(1));
+  ASSERT_FALSE(add("waf", "waf:1"));
+  const auto id = pool->push_config_to_agent("waf", {large}).value();
+  run();
+  const auto push = pool->config_push(id);
+  EXPECT_EQ(push->status, PushStatus::failed);
+  EXPECT_NE(push->error.find("exceeds the limit of 4194304"), std::string::npos) << push->error;
+  EXPECT_NE(push->error.find("config_json"), std::string::npos) << push->error;
+  EXPECT_EQ(events<AgentConfigPushEnded>().size(), 1U);
+  EXPECT_TRUE(waf.session(0).configures.empty());
+  // Nor do later connections begin with it.
+  pool->start_maintenance();
+  waf.session(0).link->cancel(Error(errc::cancelled, "gone"));
+  run();
+  advance(5s);
+  EXPECT_TRUE(pool->is_agent_healthy("waf"));
+  EXPECT_EQ(waf.open_sessions(), 1U);
+  // A Unix socket carries it.
+  auto& other = agent("other.sock");
+  ASSERT_FALSE(add("other", "other.sock"));
+  const auto fits = pool->push_config_to_agent("other", {large}).value();
+  run();
+  EXPECT_EQ(pool->config_push(fits)->status, PushStatus::acknowledged);
+  EXPECT_EQ(other.session(0).configures.size(), 1U);
+}
+
+TEST_F(PoolFaults, ConfigThatFitsInNoHandshake_ComesAfterIt) {
+  const std::string just_fits = '"' + std::string(transport::kAgentGrpcMessageBytesMax - 500, 'x') + '"';
+  auto options = small(1);
+  options.proxy_id.assign(1000, 'p');
+  auto& waf = agent("waf", transport::AgentCarrier::grpc);
+  start(options);
+  ASSERT_FALSE(add("waf", "waf:1"));
+  const auto id = pool->push_config_to_agent("waf", {just_fits}).value();
+  run();
+  ASSERT_EQ(pool->config_push(id)->status, PushStatus::acknowledged);
+  pool->start_maintenance();
+  waf.session(0).link->cancel(Error(errc::cancelled, "gone"));
+  run();
+  advance(5s);
+  EXPECT_TRUE(pool->is_agent_healthy("waf"));
+  ASSERT_EQ(waf.sessions().size(), 2U);
+  EXPECT_TRUE(waf.session(1).hello->config_json.empty());
+  ASSERT_EQ(waf.session(1).configures.size(), 1U);
+  EXPECT_EQ(waf.session(1).configures[0].config_json.size(), just_fits.size());
+}
+
+TEST_F(PoolFaults, ConfigAtAdd_BeyondWhatTheWireCarries_IsAnErrorThatNamesIt) {
+  agent("waf", transport::AgentCarrier::grpc);
+  start(small(1));
+  const Error error = add("waf", "waf:1", {.config = AgentConfig{'"' + std::string(5 * 1024 * 1024, 'x') + '"'}});
+  EXPECT_TRUE(error.is(errc::message_too_large)) << error.message;
+  EXPECT_NE(error.message.find("config_json"), std::string::npos) << error.message;
+}
+
+TEST_F(PoolFaults, CancelRequest_ReachesAConnectionThatIsBeingReplaced) {
+  auto& waf = ready(small(1));
+  waf.on_event = never;
+  const auto held = headers("waf", "r1");
+  for (int i = 0; i < 3; ++i)
+    headers("waf", "late" + std::to_string(i), {.timeout = 1s});
+  pool->start_maintenance();
+  run();
+  advance(1s);
+  ASSERT_EQ(events<AgentConnectionUnhealthy>().size(), 1U);
+  advance(5s);
+  ASSERT_EQ(waf.open_sessions(), 2U) << "the old one still has a call";
+  EXPECT_EQ(pool->cancel_request("waf", "r1").value(), 1U);
+  run();
+  EXPECT_EQ(held->calls, 1);
+  EXPECT_EQ(held->reply.failure, PoolFailure::cancelled);
+  ASSERT_EQ(waf.session(0).cancels.size(), 4U) << "three timed out";
+  EXPECT_EQ(waf.session(0).cancels.back().correlation_id, "r1");
+  EXPECT_TRUE(waf.session(1).cancels.empty());
+  EXPECT_EQ(waf.open_sessions(), 1U) << "nothing is left for the old one to do";
+}
+
 TEST_F(PoolFaults, AnswersTwice_OrToNobody_IsCountedAndHarmless) {
   auto& waf = ready(small(1));
   waf.on_event = [&](const auto& seen) {

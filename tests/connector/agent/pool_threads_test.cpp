@@ -90,5 +90,41 @@ TEST(AgentPoolThreads, D22_D23_CallsPushesAndStatsFromManyThreads_EndOnceEach_Wh
   agent.reset();
 }
 
+TEST(AgentPoolThreads, DestroyedWithoutClose_WhileAgentsComeAndGo_EveryCompletionComes) {
+  constexpr int kThreads = 3;
+  constexpr int kRounds = 100;
+  boost::asio::io_context io;
+  auto guard = boost::asio::make_work_guard(io);
+  AsyncTimerService timers(io.get_executor());
+  SharingBus bus{BusOptions{.log = nullptr}};
+  const auto strand = boost::asio::make_strand(io);
+  transport::MemoryNetwork network(strand);
+  std::optional<ScriptAgent> agent(std::in_place, strand, bus, network, "waf.sock");
+  ASSERT_TRUE(agent->listen());
+  std::vector<std::thread> workers;
+  for (int i = 0; i < kThreads; ++i)
+    workers.emplace_back([&] { io.run(); });
+
+  std::atomic<int> ended{0};
+  const auto count = [&](const Error&) { ++ended; };
+  for (int round = 0; round < kRounds; ++round) {
+    AgentPool pool(io.get_executor(), bus, timers,
+                   [&](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
+                     return network.make_dialer(where.endpoint.host);
+                   });
+    pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).get();
+    pool.async_add_agent("nobody", "nobody.sock", count);
+    pool.async_add_agent("late", "waf.sock", count);
+    pool.async_remove_agent("waf", count);
+    if (round % 2 == 0) pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).wait();
+  }
+  boost::asio::post(strand, [&] { agent->kill(); });
+  guard.reset();
+  for (std::thread& worker : workers)
+    worker.join();
+  EXPECT_EQ(ended.load(), 3 * kRounds);
+  agent.reset();
+}
+
 }  // namespace
 }  // namespace sharingbus::test
