@@ -126,7 +126,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void answer(const AgentCall& call, AgentHandler::Response& response);
   /// With the failure answer.
   void fail(const AgentCall& call, const Error& why);
-  /// Nobody gets an answer to it.
+  void send_failure(const AgentCall& call, const Error& why);
+  /// Nobody waits for an answer to it.
   void drop(const AgentCallPtr& call, const Error& why);
   void dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration);
   [[nodiscard]] AgentHandler::Response failure(const Error& why) const;

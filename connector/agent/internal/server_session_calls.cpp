@@ -233,10 +233,14 @@ AgentHandler::Response ServerSession::failure(const Error& why) const {
   return response;
 }
 
-void ServerSession::fail(const AgentCall& call, const Error& why) {
+void ServerSession::send_failure(const AgentCall& call, const Error& why) {
   AgentHandler::Response response = failure(why);
   response.correlation_id = call.id;
   if (auto frame = transport::encode_agent_message(response, wire_)) (void)send_frame(*std::move(frame), {});
+}
+
+void ServerSession::fail(const AgentCall& call, const Error& why) {
+  send_failure(call, why);
   dispose(call, AgentOutcome::failed, why, core_->timers().now() - call.arrived);
 }
 
@@ -276,8 +280,11 @@ void ServerSession::cancel_handler(const AgentCallPtr& call) {
 void ServerSession::cancelled(const EventRef& event) {
   const auto& cancel = *event->get_if<Cancel>();
   const Error why(errc::cancelled, "the proxy cancelled the request");
-  for (const AgentCallPtr& call : line_.abandon(cancel.correlation_id))
+  // Answered all the same: proxies match answers by id in the order of asking, and would take the next one for these.
+  for (const AgentCallPtr& call : line_.abandon(cancel.correlation_id)) {
+    send_failure(*call, why);
     drop(call, why);
+  }
   // Its credit comes back when the handler has heard of it, so that cancels cannot pile up there.
   --owed_.controls;
   auto done = [self = shared_from_this()](std::exception_ptr exception) {

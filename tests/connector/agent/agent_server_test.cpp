@@ -336,7 +336,7 @@ TEST_F(AgentServerTest, UnknownAndBrokenReports_AreSkipped) {
 
 // Cancel.
 
-TEST_F(AgentServerTest, Cancel_EndsHandlers_AndNothingIsAnswered) {
+TEST_F(AgentServerTest, Cancel_EndsHandlers_AndAnswersInTheirPlace) {
   start();
   const auto proxy = connect();
   proxy->send(headers("c", {{"wait", ""}}));
@@ -346,6 +346,13 @@ TEST_F(AgentServerTest, Cancel_EndsHandlers_AndNothingIsAnswered) {
   handler->take();
   say(*proxy, agent::Cancel{.correlation_id = "c", .reason = agent::CancelReason::timeout});
   EXPECT_THAT(handler->take(), UnorderedElementsAre("cancel c", "aborted c"));
+  const auto answers = proxy->all<agent::AgentResponse>();
+  ASSERT_THAT(answers, SizeIs(2)) << "what waited, too";
+  for (const agent::AgentResponse& each : answers) {
+    EXPECT_EQ(each.correlation_id, "c");
+    EXPECT_EQ(blocked_with(each), 500);
+    EXPECT_THAT(each.audit.reason_codes, ElementsAre("cancelled"));
+  }
   handler->release("other");
   run();
   EXPECT_THAT(proxy->answered(), ElementsAre("other"));
