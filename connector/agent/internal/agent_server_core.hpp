@@ -50,8 +50,10 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   // For sessions and reverse slots.
   /// Null when there is no room, or the server is closing; `refused` says so.
   [[nodiscard]] std::shared_ptr<ServerSession> make_session(StreamKind kind, const Uuid& uid, Error& refused);
-  /// A proxy is there to report to. Whether it has to be told to pause at once.
-  [[nodiscard]] bool connected();
+  /// A proxy is there to report to.
+  void connected();
+  /// Proxies are to pause.
+  [[nodiscard]] bool paused() const;
   void remove(const ServerSession& session);
   [[nodiscard]] Presence enter() { return {alive_, alive_->enter()}; }
 

@@ -260,7 +260,8 @@ void ServerSession::activate() {
   deadline_.reset();
   active_since_ = core_->timers().now();
   publish(ProxyConnected{peer_, proxy_->proxy_id, proxy_->proxy_version, name_of(wire_), static_cast<bool>(ended_)});
-  if (core_->connected()) report(FlowControlSignal{{}, FlowAction::pause, {}, {}});
+  core_->connected();
+  tell_flow();
   if (draining_) finish();
 }
 
@@ -334,12 +335,8 @@ void ServerSession::report(MetricsReport report) {
   });
 }
 
-void ServerSession::report(FlowControlSignal signal) {
-  post([signal = std::move(signal)](ServerSession& self) mutable {
-    if (!self.takes_reports() || self.draining_) return;
-    signal.timestamp_ms = self.core_->unix_ms();
-    (void)self.send(signal);
-  });
+void ServerSession::flow_changed() {
+  post([](ServerSession& self) { self.tell_flow(); });
 }
 
 void ServerSession::pong(const Ping& ping) {

@@ -71,7 +71,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   /// Goes out unless the proxy does not read.
   void report(transport::agent_messages::HealthStatus status);
   void report(transport::agent_messages::MetricsReport report);
-  void report(transport::agent_messages::FlowControlSignal signal);
+  /// The server was paused, or resumed.
+  void flow_changed();
 
   [[nodiscard]] const Uuid& uid() const noexcept { return uid_; }
 
@@ -135,6 +136,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void cancelled(const EventRef& event);
   void expire();
   void watch_line();
+  void tell_flow();
 
   // Configurations, one at a time; what comes behind one waits.
   using Configured = std::function<void(ServerSession&, const Result<>&)>;
@@ -205,7 +207,9 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   bool pumping_ = false;
   /// A runner was started, and has not begun.
   bool runner_due_ = false;
-  bool paused_ = false;
+  bool long_line_ = false;
+  /// The proxy was told to pause: the server is paused, or the line long.
+  bool pause_told_ = false;
   bool draining_ = false;
   bool heard_ = false;
   /// The one message of a `ProcessEvent` has come.

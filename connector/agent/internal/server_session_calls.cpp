@@ -306,7 +306,7 @@ void ServerSession::expire() {
   configured(configuration_round_, Error(errc::timed_out, "the handler took too long"));
 }
 
-/// Tells the server's load, and the proxy when the line gets long or short.
+/// Tells the server's load, and the proxy when the line gets long, or short again.
 void ServerSession::watch_line() {
   const std::size_t waiting = line_.waiting();
   if (waiting != waiting_told_) {
@@ -319,14 +319,21 @@ void ServerSession::watch_line() {
   }
   const std::size_t limit = core_->options().pause_waiting;
   if (limit == 0 || !takes_reports() || reason_ || draining_) return;
-  if (paused_ ? waiting > limit / 2 : waiting < limit) return;
-  paused_ = !paused_;
+  if (long_line_ ? waiting > limit / 2 : waiting < limit) return;
+  long_line_ = !long_line_;
+  tell_flow();
+}
+
+void ServerSession::tell_flow() {
+  if (!takes_reports() || reason_ || draining_) return;
+  const bool pause = long_line_ || core_->paused();
+  if (std::exchange(pause_told_, pause) == pause) return;
   FlowControlSignal signal;
-  signal.action = paused_ ? FlowAction::pause : FlowAction::resume;
+  signal.action = pause ? FlowAction::pause : FlowAction::resume;
   signal.timestamp_ms = core_->unix_ms();
   (void)send(signal);
   tell();
-  core_->publish(AgentFlowChanged{paused_}, uid_);
+  core_->publish(AgentFlowChanged{pause}, uid_);
 }
 
 void ServerSession::configure(const EventRef& event) {

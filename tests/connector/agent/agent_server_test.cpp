@@ -466,6 +466,47 @@ TEST_F(AgentServerTest, SetPaused_TellsAllProxies_LateOnesToo) {
   EXPECT_THAT(first->answered(), ElementsAre("all the same"));
 }
 
+TEST_F(AgentServerTest, SetPaused_AndALongLine_ResumeOnlyTogether) {
+  AgentServerOptions with = options();
+  with.max_concurrent = 1;
+  with.pause_waiting = 4;
+  start(with);
+  const auto proxy = connect();
+  const auto signals = [&] {
+    std::vector<agent::FlowAction> actions;
+    for (const agent::FlowControlSignal& each : proxy->all<agent::FlowControlSignal>())
+      actions.push_back(each.action);
+    return actions;
+  };
+  const auto fill = [&] {
+    for (int i = 0; i < 5; ++i)
+      proxy->send(headers("c" + std::to_string(i), {{"wait", ""}}));
+    run();
+  };
+  const auto drain = [&] {
+    for (int i = 0; i < 5; ++i)
+      handler->release("c" + std::to_string(i));
+    run();
+  };
+  const auto set_paused = [&](bool paused) {
+    server->set_paused(paused);
+    run();
+  };
+  fill();
+  set_paused(true);
+  drain();
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::pause)) << "the server is still paused";
+  set_paused(false);
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::resume));
+
+  set_paused(true);
+  fill();
+  set_paused(false);
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::pause)) << "the line is still long";
+  drain();
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::resume));
+}
+
 TEST_F(AgentServerTest, UnansweredEvents_BeyondTheWindow_AreNotRead) {
   AgentServerOptions with = options();
   with.max_concurrent = 2;
