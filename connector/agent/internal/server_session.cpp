@@ -169,10 +169,8 @@ void ServerSession::message(const EventRef& ref) {
 
   if (const auto* ping = ref->get_if<Ping>()) {
     pong(*ping);
-    if (state_ != State::greeting) return;
-    // It took the place of the greeting, which is still to come.
-    --owed_.controls;
-    return link_->grant({0, 1});
+    greeting_due_ = state_ == State::greeting;
+    return;
   }
   if (state_ == State::greeting) {
     if (const auto* request = ref->get_if<HandshakeRequest>(); request != nullptr && !ended_) {
@@ -412,7 +410,12 @@ void ServerSession::settle() {
 
 // A peer that does not read its answers is read no further, so that they cannot pile up.
 void ServerSession::return_credit() {
-  if (state_ != State::active || reason_ || outbox_.size() >= kOutboxMax) return;
+  if (reason_ || outbox_.size() >= kOutboxMax) return;
+  if (std::exchange(greeting_due_, false)) {
+    --owed_.controls;
+    return link_->grant({0, 1});
+  }
+  if (state_ != State::active) return;
   // One message, and its sender's half-close stays unread: it would end the stream before the answer.
   if (method_ == AgentMethod::process_event) return;
   const transport::Credit window = core_->options().window;

@@ -212,6 +212,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   bool pause_told_ = false;
   bool draining_ = false;
   bool heard_ = false;
+  /// A ping took the credit of the greeting, which is still to come.
+  bool greeting_due_ = false;
   /// The one message of a `ProcessEvent` has come.
   bool asked_ = false;
   /// Why this side ended it, for what it publishes.

@@ -542,6 +542,26 @@ TEST_F(AgentServerTest, ProxyThatDoesNotRead_IsReadNoFurther) {
   say(*proxy, headers("still served"));
 }
 
+TEST_F(AgentServerTest, ProxyThatDoesNotRead_BeforeItsHandshakeToo) {
+  start();
+  const auto proxy = dial(AgentWire::json, {1, 1});
+  run();
+  for (int round = 0; round < 40; ++round) {
+    for (int i = 0; i < 100; ++i)
+      (void)proxy->link().send(transport::encode_agent_message(agent::Ping{1, 1}, AgentWire::json).value());
+    run();
+  }
+  EXPECT_LT(proxy->link().stats().frames_sent, 2000U) << "the rest stays with the proxy";
+  proxy->link().grant({100'000, 100'000});
+  run();
+  say(*proxy, hello());
+  const auto response = proxy->next<agent::HandshakeResponse>();
+  ASSERT_TRUE(response) << "and goes on when it reads";
+  EXPECT_TRUE(response->success);
+  say(*proxy, headers("served"));
+  EXPECT_THAT(proxy->answered(), ElementsAre("served"));
+}
+
 // Reports.
 
 TEST_F(AgentServerTest, Reports_ComeAtTheirIntervals_WhileSomebodyIsThere) {
