@@ -35,7 +35,8 @@ AgentServerCore::AgentServerCore(asio::any_io_executor executor, SharingBus& bus
       timers_(timers),
       comings_(options_.log, sharingbus::LogLevel::info),
       refusals_(options_.log, sharingbus::LogLevel::warn),
-      failures_(options_.log, sharingbus::LogLevel::error) {}
+      failures_(options_.log, sharingbus::LogLevel::error),
+      drain_strand_(asio::make_strand(options_.handlers ? options_.handlers : executor_)) {}
 
 template <class Fn>
 void AgentServerCore::post(Fn fn) {

@@ -62,9 +62,9 @@ void ServerSession::publish(Event event) {
   core_->publish(std::move(event), uid_);
 }
 
-void ServerSession::subscribe(SharingBus& bus) {
+void ServerSession::subscribe(SharingBus& bus, const std::string& peer) {
   const transport::Credit window = core_->options().window;
-  SubscriptionOptions options{.name = "agent-session " + peer_,
+  SubscriptionOptions options{.name = "agent-session " + peer,
                               .filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport),
                               .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
   CallbackGroup group(bus, erased_strand_);
@@ -77,11 +77,13 @@ void ServerSession::subscribe(SharingBus& bus) {
 }
 
 void ServerSession::accept(SharingBus& bus, std::shared_ptr<transport::Link> link, std::string peer) {
-  peer_ = std::move(peer);
-  link_ = std::move(link);
-  subscribe(bus);
-  post([](ServerSession& self) {
+  subscribe(bus, peer);
+  // On the strand, where the server's close may have been before.
+  post([link = std::move(link), peer = std::move(peer)](ServerSession& self) mutable {
     if (self.state_ == State::closed) return;
+    self.peer_ = std::move(peer);
+    self.link_ = std::move(link);
+    if (self.reason_) return self.link_->cancel(*self.reason_);
     self.deadline_ = self.core_->timers().now() + self.core_->options().handshake_timeout;
     // Until the handshake is done, its message and nothing else.
     const transport::Credit window = self.core_->options().window;
@@ -100,7 +102,7 @@ void ServerSession::dial(SharingBus& bus, transport::Dialer& dialer, std::string
   ended_ = std::move(ended);
   const transport::Credit window = core_->options().window;
   owed_ = {window.requests - 1, window.controls - 1};
-  subscribe(bus);
+  subscribe(bus, {});
   transport::StreamOptions options;
   options.publisher = core_->publisher();
   options.decoder = core_->uds_decoder();

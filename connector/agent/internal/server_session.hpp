@@ -97,7 +97,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
       self->settle();
     });
   }
-  void subscribe(SharingBus& bus);
+  void subscribe(SharingBus& bus, const std::string& peer);
 
   // What the link brings.
   void received(const Lent& lent);

@@ -643,6 +643,44 @@ TEST_F(AgentServerTest, Close_Twice_AndDuringTheHandshake) {
   EXPECT_FALSE(server->serve(network.make_listener("x", server->make_listener_options(AgentCarrier::uds))));
 }
 
+/// A listener that does something when it is told to stop accepting.
+class EagerListener final : public transport::Listener {
+ public:
+  EagerListener(std::unique_ptr<transport::Listener> listener, std::function<void()> on_stop)
+      : listener_(std::move(listener)), on_stop_(std::move(on_stop)) {}
+
+  Result<transport::Endpoint> listen() override { return listener_->listen(); }
+  [[nodiscard]] std::uint64_t id() const noexcept override { return listener_->id(); }
+  void stop_accepting() override {
+    listener_->stop_accepting();
+    on_stop_();
+  }
+  void close(std::function<void()> done) override { listener_->close(std::move(done)); }
+  [[nodiscard]] std::size_t link_count() const override { return listener_->link_count(); }
+
+ private:
+  const std::unique_ptr<transport::Listener> listener_;
+  const std::function<void()> on_stop_;
+};
+
+TEST_F(AgentServerTest, Close_WithoutADrain_WhileAnotherBegins) {
+  start();
+  int done = 0;
+  handler->drain_waits = true;
+  auto listener = network.make_listener("eager", server->make_listener_options(AgentCarrier::uds));
+  // What another thread may do just then.
+  ASSERT_TRUE(server->serve(std::make_unique<EagerListener>(std::move(listener), [&] {
+    server->close(0s, [&done] { ++done; });
+    io.poll();
+  })));
+  const auto proxy = connect();
+  say(*proxy, headers("c", {{"wait", ""}}));
+  server->close(1h, [&done] { ++done; });
+  run();
+  EXPECT_EQ(done, 2) << "the earliest end of a drain counts, for the handler's too";
+  EXPECT_TRUE(proxy->closed());
+}
+
 TEST_F(AgentServerTest, Destroyed_WithoutClose_TouchesNothingAfterwards) {
   start();
   const auto proxy = connect();
