@@ -60,7 +60,8 @@ class AgentServer {
   /// anew with backoff. Errors: `invalid_argument`, naming the field; `closed`.
   Result<> register_with(std::unique_ptr<transport::Dialer> dialer, ReverseOptions options = {});
 
-  /// Tells all proxies, present and future ones, to pause, or to resume. They may go on all the same.
+  /// Tells all proxies, present and future ones, to pause, or to resume, which those with a long line
+  /// (`AgentServerOptions::pause_waiting`) are told only when it is short again. They may go on all the same.
   void set_paused(bool paused);
 
   /// Proxies that are connected or about to be.
