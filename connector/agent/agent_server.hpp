@@ -27,9 +27,9 @@ class AgentServerCore;
 /// and on connections that it dials itself (reverse). It sees its streams only through the bus that it is given, and
 /// publishes what it does (agent_server_events.hpp).
 ///
-/// Every event gets exactly one answer with its correlation id, those of one id in their order; after a Cancel the id's
-/// unanswered events get none. Messages that it cannot name are skipped. An event that came broken gets the failure
-/// answer. While a configuration is with the handler, what came behind it waits.
+/// Every event gets exactly one answer with its correlation id, those of one id in their order; one that came broken,
+/// and after a Cancel those of the id that have none yet, the failure answer. Messages that it cannot name are skipped.
+/// While a configuration is with the handler, what came behind it waits.
 ///
 /// Started by `serve` and `register_with`, stopped by `close`. All functions: any thread. It owns its listeners,
 /// dialers and connections; bus, timers and the executor's context must outlive it. Connections work on a strand each,
@@ -60,7 +60,8 @@ class AgentServer {
   /// anew with backoff. Errors: `invalid_argument`, naming the field; `closed`.
   Result<> register_with(std::unique_ptr<transport::Dialer> dialer, ReverseOptions options = {});
 
-  /// Tells all proxies, present and future ones, to pause, or to resume. They may go on all the same.
+  /// Tells all proxies, present and future ones, to pause, or to resume, which those with a long line
+  /// (`AgentServerOptions::pause_waiting`) are told only when it is short again. They may go on all the same.
   void set_paused(bool paused);
 
   /// Proxies that are connected or about to be.

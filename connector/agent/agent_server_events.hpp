@@ -56,7 +56,7 @@ enum class AgentOutcome : std::uint8_t {
   refused,
   /// Answered with the failure answer.
   failed,
-  /// The proxy had cancelled it, or was gone: not answered.
+  /// The proxy had cancelled it, and got the failure answer, or was gone.
   dropped,
 };
 [[nodiscard]] std::string_view to_string(AgentOutcome outcome) noexcept;

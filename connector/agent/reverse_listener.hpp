@@ -45,7 +45,8 @@ struct ReverseListenerOptions {
   Duration registration_timeout = std::chrono::seconds(10);
   /// Of the registration. `ReverseListener::framing` holds the transport to it.
   std::size_t max_registration_bytes = 8 * 1024;
-  /// Connections that have not registered yet; those beyond are dropped.
+  /// Connections that have not registered yet, or were refused and have not ended, for which they get a second; those
+  /// beyond are dropped.
   std::size_t max_unregistered = 64;
   /// Whether agents that are dialled may have connections of their own accord besides.
   bool may_join_dialled = false;

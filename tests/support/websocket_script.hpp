@@ -23,8 +23,10 @@ class WebSocketScript {
  public:
   /// Waits for connections.
   WebSocketScript() : acceptor_(context_, {boost::asio::ip::address_v4::loopback(), 0}) {}
-  /// Is connected to `to`.
-  explicit WebSocketScript(const transport::Endpoint& to) : acceptor_(context_) {
+  /// Is connected to `to`. `receive_buffer`: what the system takes while nothing is read; 0: what it likes.
+  explicit WebSocketScript(const transport::Endpoint& to, int receive_buffer = 0) : acceptor_(context_) {
+    socket_.open(boost::asio::ip::tcp::v4());
+    if (receive_buffer != 0) socket_.set_option(boost::asio::socket_base::receive_buffer_size(receive_buffer));
     socket_.connect({boost::asio::ip::address_v4::loopback(), to.port});
   }
 
@@ -83,7 +85,7 @@ class WebSocketScript {
     std::string payload{static_cast<char>(code >> 8), static_cast<char>(code & 0xFF)};
     return frame(8, payload.append(reason), client);
   }
-  /// Reads one such frame and unmasks it: opcode and payload. 0 at the end of the connection.
+  /// Reads one frame of any size and unmasks it: opcode and payload. 0 at the end of the connection.
   struct Frame {
     std::uint8_t opcode = 0;
     std::string payload;
@@ -92,8 +94,16 @@ class WebSocketScript {
     const std::string head = read(2);
     if (head.size() < 2) return {};
     const bool masked = (head[1] & 0x80) != 0;
+    auto size = static_cast<std::size_t>(head[1] & 0x7F);
+    if (size >= 126) {
+      const std::string extended = read(size == 126 ? 2 : 8);
+      size = 0;
+      for (const char byte : extended)
+        size = size << 8 | static_cast<unsigned char>(byte);
+    }
     const std::string mask = masked ? read(4) : std::string(4, '\0');
-    Frame frame{static_cast<std::uint8_t>(head[0] & 0x0F), read(static_cast<std::size_t>(head[1] & 0x7F))};
+    Frame frame{static_cast<std::uint8_t>(head[0] & 0x0F), read(size)};
+    if (!masked) return frame;
     for (std::size_t i = 0; i < frame.payload.size(); ++i)
       frame.payload[i] = static_cast<char>(frame.payload[i] ^ mask[i % 4]);
     return frame;

@@ -126,6 +126,22 @@ TEST_P(Sockets, Finish_IsAHalfClose) {
   EXPECT_FALSE(stream.closed->error) << stream.ending();
 }
 
+TEST_P(Sockets, Finished_WithoutCredit_CollectsNothing) {
+  listen();
+  RawPeer peer(at);
+  StreamRecord& stream = accepted(1, {1, 1});
+  peer.write(framed("Cone"));
+  ASSERT_TRUE(server.gets(stream, 1));
+  stream.link->finish();
+  EXPECT_EQ(peer.read_to_end(), "");
+  // Would it be kept, the end inside it would be one.
+  peer.write(framed(std::string(1000, 'C')).substr(0, 500));
+  peer.half_close();
+  ASSERT_TRUE(server.closes(stream));
+  EXPECT_FALSE(stream.closed->error) << stream.ending();
+  EXPECT_EQ(stream.frames, std::vector<std::string>{"Cone"});
+}
+
 TEST_P(Sockets, Peer_GoneInsideAFrame_IsNamed) {
   listen();
   RawPeer peer(at);

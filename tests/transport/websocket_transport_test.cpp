@@ -354,6 +354,67 @@ TEST_F(WebSocketTransport, Phoenix_Leave_IsAnsweredAndCloses) {
   EXPECT_EQ(stream.frames, std::vector<std::string>{"Chi"});
 }
 
+constexpr std::string_view kBeat = R"([null,"1","phoenix","heartbeat",{}])";
+constexpr std::string_view kBeatReply = R"([null,"1","phoenix","phx_reply",{"status":"ok","response":{}}])";
+
+/// A channel whose client, `script`, has not read a frame that is more than the system takes for it.
+class PhoenixBacklog : public WebSocketTransport {
+ protected:
+  static constexpr std::size_t kLarge = std::size_t{12} * 1024 * 1024;
+
+  StreamRecord& begin(WebSocketScript& script) {
+    EXPECT_EQ(script.ask("/socket/connector/websocket?vsn=2.0.0").substr(0, 12), "HTTP/1.1 101");
+    script.write(WebSocketScript::frame(kText, R"(["4","4","connector:lobby","phx_join",{}])", true));
+    EXPECT_EQ(script.read_frame().payload, R"(["4","4","connector:lobby","phx_reply",{"status":"ok","response":{}}])");
+    EXPECT_TRUE(server.sees(1));
+    StreamRecord& stream = server.at(0);
+    EXPECT_TRUE(server.opens(stream));
+    stream.link->grant(kPlenty);
+    EXPECT_EQ(stream.link->send(std::string(kLarge, 'C')), SendStatus::queued);
+    settle();
+    return stream;
+  }
+  void listen_for_channels() {
+    WebSocketListenerOptions options = listener_options();
+    options.protocol = make_phoenix_protocol();
+    listen(std::move(options));
+  }
+};
+
+TEST_F(PhoenixBacklog, Heartbeats_AreAnsweredBehindIt) {
+  listen_for_channels();
+  WebSocketScript script(endpoint, 256 * 1024);
+  StreamRecord& stream = begin(script);
+  for (int i = 0; i < 3; ++i)
+    script.write(WebSocketScript::frame(kText, kBeat, true));
+  script.write(WebSocketScript::frame(kText, R"(["4","5","connector:lobby","proto",{"data":"Q2hp"}])", true));
+  // Read behind them; and the stream is not about to end.
+  ASSERT_TRUE(server.gets(stream, 1));
+  EXPECT_EQ(timers.pending(), 1U);
+  ASSERT_FALSE(stream.closed) << stream.ending();
+  EXPECT_EQ(stream.frames, std::vector<std::string>{"Chi"});
+  const auto large = script.read_frame();
+  EXPECT_EQ(large.opcode, kText);
+  EXPECT_GT(large.payload.size(), kLarge);
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(script.read_frame().payload, kBeatReply) << i;
+}
+
+TEST_F(PhoenixBacklog, PeerThatAsksWithoutReading_IsBounded) {
+  listen_for_channels();
+  WebSocketScript script(endpoint, 256 * 1024);
+  StreamRecord& stream = begin(script);
+  std::string beats;
+  for (std::size_t replied = 0; replied <= std::size_t{80} * 1024; replied += kBeatReply.size())
+    beats += WebSocketScript::frame(kText, kBeat, true);
+  script.write(beats);
+  // What it gets to take our Close.
+  ASSERT_TRUE(happens([&] { return timers.pending() == 2; }));
+  timers.advance(seconds(1));
+  ASSERT_TRUE(server.closes(stream));
+  EXPECT_TRUE(stream.closed_with(errc::capacity_exceeded)) << stream.ending();
+}
+
 TEST_F(WebSocketTransport, Pings_AreAnsweredWithoutCreditToo) {
   listen(listener_options());
   WebSocketScript script(endpoint);

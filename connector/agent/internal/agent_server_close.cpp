@@ -71,13 +71,14 @@ void AgentServerCore::close(Duration drain, std::function<void()> done) {
 void AgentServerCore::start_drain(Duration limit) {
   // Its place in the gate makes the server wait for it, as for every handler.
   auto presence = std::make_shared<Presence>(enter());
-  auto done = [self = shared_from_this(), presence](std::exception_ptr exception) {
-    if (exception) self->log_failure("drain", exception);
-  };
-  const asio::any_io_executor strand = asio::make_strand(options_.handlers ? options_.handlers : executor_);
-  drain_strand_ = strand;
-  asio::co_spawn(strand, tell_drain(handler_, limit),
-                 asio::bind_cancellation_slot(drain_cancel_.slot(), std::move(done)));
+  asio::post(drain_strand_, [self = shared_from_this(), presence = std::move(presence), limit]() mutable {
+    auto done = [self, presence = std::move(presence)](std::exception_ptr exception) {
+      if (exception) self->log_failure("drain", exception);
+    };
+    asio::co_spawn(self->drain_strand_, tell_drain(self->handler_, limit),
+                   asio::bind_cancellation_slot(self->drain_cancel_.slot(), std::move(done)));
+    if (self->drain_over_) self->drain_cancel_.emit(asio::cancellation_type::terminal);
+  });
   for (const auto& session : sessions())
     session->drain(limit);
 }
@@ -101,8 +102,10 @@ void AgentServerCore::cancel_sessions() {
   }
   for (const auto& session : sessions())
     session->end(Error(errc::closed, "the agent is closing"));
-  asio::post(drain_strand_,
-             [self = shared_from_this()] { self->drain_cancel_.emit(asio::cancellation_type::terminal); });
+  asio::post(drain_strand_, [self = shared_from_this()] {
+    self->drain_over_ = true;
+    self->drain_cancel_.emit(asio::cancellation_type::terminal);
+  });
 }
 
 void AgentServerCore::close_transports() {

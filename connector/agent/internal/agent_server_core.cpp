@@ -35,7 +35,8 @@ AgentServerCore::AgentServerCore(asio::any_io_executor executor, SharingBus& bus
       timers_(timers),
       comings_(options_.log, sharingbus::LogLevel::info),
       refusals_(options_.log, sharingbus::LogLevel::warn),
-      failures_(options_.log, sharingbus::LogLevel::error) {}
+      failures_(options_.log, sharingbus::LogLevel::error),
+      drain_strand_(asio::make_strand(options_.handlers ? options_.handlers : executor_)) {}
 
 template <class Fn>
 void AgentServerCore::post(Fn fn) {
@@ -168,13 +169,16 @@ void AgentServerCore::stream_closed(const BusEvent& event) {
   if (session) session->closed_early(event.get_if<transport::StreamClosed>()->error);
 }
 
-bool AgentServerCore::connected() {
+void AgentServerCore::connected() {
   if (options_.capabilities.features.health_reporting) {
     arm_report(health_timer_, options_.health_interval, &AgentServerCore::report_health);
   }
   if (options_.capabilities.features.metrics_export) {
     arm_report(metrics_timer_, options_.metrics_interval, &AgentServerCore::report_metrics);
   }
+}
+
+bool AgentServerCore::paused() const {
   const std::scoped_lock lock(mutex_);
   return paused_;
 }
@@ -207,10 +211,8 @@ void AgentServerCore::set_paused(bool paused) {
     const std::scoped_lock lock(mutex_);
     if (std::exchange(paused_, paused) == paused) return;
   }
-  FlowControlSignal signal;
-  signal.action = paused ? FlowAction::pause : FlowAction::resume;
   for (const auto& session : sessions())
-    session->report(signal);
+    session->flow_changed();
 }
 
 // One report at a time of each kind, and none while nobody is there to read it.

@@ -50,8 +50,10 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   // For sessions and reverse slots.
   /// Null when there is no room, or the server is closing; `refused` says so.
   [[nodiscard]] std::shared_ptr<ServerSession> make_session(StreamKind kind, const Uuid& uid, Error& refused);
-  /// A proxy is there to report to. Whether it has to be told to pause at once.
-  [[nodiscard]] bool connected();
+  /// A proxy is there to report to.
+  void connected();
+  /// Proxies are to pause.
+  [[nodiscard]] bool paused() const;
   void remove(const ServerSession& session);
   [[nodiscard]] Presence enter() { return {alive_, alive_->enter()}; }
 
@@ -130,6 +132,12 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   ServerLoad load_;
   const std::shared_ptr<Gate> alive_ = std::make_shared<Gate>();
 
+  const boost::asio::any_io_executor drain_strand_;
+  // On that strand.
+  boost::asio::cancellation_signal drain_cancel_;
+  /// The time of the handler's drain is over, maybe before it has begun.
+  bool drain_over_ = false;
+
   mutable std::mutex mutex_;
   std::unordered_map<Uuid, std::shared_ptr<ServerSession>> sessions_;
   std::vector<std::shared_ptr<transport::Listener>> listeners_;
@@ -142,9 +150,6 @@ class AgentServerCore final : public std::enable_shared_from_this<AgentServerCor
   TimerId metrics_timer_ = 0;
   TimerId drain_timer_ = 0;
   TimePoint drain_until_{};
-  /// The handler's drain; the signal belongs to the strand.
-  boost::asio::any_io_executor drain_strand_;
-  boost::asio::cancellation_signal drain_cancel_;
   bool paused_ = false;
   Phase phase_ = Phase::open;
 

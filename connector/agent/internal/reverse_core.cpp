@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <unistd.h>
 #include <utility>
@@ -19,6 +20,8 @@ namespace messages = transport::agent_messages;
 
 /// Room for the registration, and for the stream's own events.
 constexpr std::size_t kGuestCapacity = 8;
+/// What a peer that was refused gets to take the answer and to end its side.
+constexpr auto kFarewell = std::chrono::seconds(1);
 
 using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;
 
@@ -127,7 +130,7 @@ void ReverseCore::stream_opened(SharingBus& bus, const BusEvent& event) {
     if (!listener_ids_.contains(opened.listener)) return;
     if (closing_) {
       refused = Error(errc::closed, "the reverse listener is closing");
-    } else if (guests_.size() >= options_.max_unregistered) {
+    } else if (guests_.size() + leaving_.size() >= options_.max_unregistered) {
       refused = Error(errc::capacity_exceeded, "too many connections have not registered yet");
     } else {
       guests_.emplace(uid, guest);
@@ -147,19 +150,21 @@ void ReverseCore::stream_opened(SharingBus& bus, const BusEvent& event) {
       subscribe_on(bus, executor_, std::move(options), [weak = weak_from_this(), uid](const Received& item) {
         if (const auto self = weak.lock()) self->received(uid, item);
       });
-  const TimerId timer =
-      timers_.schedule_at(timers_.now() + options_.registration_timeout, [weak = weak_from_this(), uid] {
-        const auto self = weak.lock();
-        if (!self) return;
-        boost::asio::post(self->executor_, [self, uid] {
-          self->drop(uid, Error(errc::timed_out, "no registration within the registration timeout"));
-        });
-      });
+  TimerId timer = timers_.schedule_at(timers_.now() + options_.registration_timeout, [weak = weak_from_this(), uid] {
+    const auto self = weak.lock();
+    if (!self) return;
+    boost::asio::post(self->executor_, [self, uid] {
+      self->drop(uid, Error(errc::timed_out, "no registration within the registration timeout"));
+    });
+  });
   {
     const std::scoped_lock lock(mutex_);
-    guest->subscription = std::move(subscription);
-    guest->timer = timer;
+    if (!guest->let_go) {
+      guest->subscription = std::move(subscription);
+      guest->timer = std::exchange(timer, 0);
+    }
   }
+  timers_.cancel(timer);
   // Its registration, and nothing else. No message of an agent costs the other kind, but reading needs some of both.
   link->grant({.requests = 1, .controls = 1});
 }
@@ -175,11 +180,54 @@ ReverseCore::GuestPtr ReverseCore::leave(const Uuid& uid) {
 }
 
 void ReverseCore::let_go(const GuestPtr& guest) {
-  timers_.cancel(std::exchange(guest->timer, 0));
-  guest->subscription = {};
+  CallbackSubscription subscription;
+  TimerId timer = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    guest->let_go = true;
+    subscription = std::move(guest->subscription);
+    timer = std::exchange(guest->timer, 0);
+  }
+  timers_.cancel(timer);
+}
+
+/// Ends it if it does not end by itself: half-closed it would stay for as long as its peer likes.
+void ReverseCore::see_off(const Uuid& uid, const GuestPtr& guest) {
+  {
+    const std::scoped_lock lock(mutex_);
+    // Then the listener ends it.
+    if (closing_) return;
+    leaving_.emplace(uid, guest);
+  }
+  TimerId timer = timers_.schedule_at(timers_.now() + kFarewell, [weak = weak_from_this(), uid, guest] {
+    const auto self = weak.lock();
+    if (!self) return;
+    boost::asio::post(self->executor_, [self, uid, guest] {
+      self->seen_off(uid);
+      guest->link->cancel(Error(errc::timed_out, "the agent did not end its side of the stream"));
+    });
+  });
+  {
+    const std::scoped_lock lock(mutex_);
+    if (leaving_.contains(uid)) guest->timer = std::exchange(timer, 0);
+  }
+  timers_.cancel(timer);
+}
+
+void ReverseCore::seen_off(const Uuid& uid) {
+  TimerId timer = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto leaving = leaving_.find(uid);
+    if (leaving == leaving_.end()) return;
+    timer = std::exchange(leaving->second->timer, 0);
+    leaving_.erase(leaving);
+  }
+  timers_.cancel(timer);
 }
 
 void ReverseCore::stream_closed(const Uuid& uid) {
+  seen_off(uid);
   const std::scoped_lock lock(mutex_);
   const auto stream = streams_.find(uid);
   if (stream == streams_.end()) return;
@@ -273,6 +321,9 @@ Error ReverseCore::claim(const Uuid& uid, const std::string& agent_id, const std
 }
 
 void ReverseCore::registered(const Uuid& uid, const messages::ReverseRegistration& registration) {
+  // Whoever has closed may give up the pool.
+  const Gate::Entry entry = registering_.enter();
+  if (!entry) return;
   const GuestPtr guest = leave(uid);
   if (!guest) return;
   let_go(guest);
@@ -302,6 +353,7 @@ void ReverseCore::registered(const Uuid& uid, const messages::ReverseRegistratio
     stream_closed(uid);
     why = joined.error();
   }
+  see_off(uid, guest);
   guest->link->send(answer(why));
   guest->link->finish();
   refuse(*guest, registration.agent_id, std::move(why));
@@ -317,17 +369,19 @@ void ReverseCore::close(std::function<void()> done) {
     closing_ = true;
     listeners = listeners_;
     guests.swap(guests_);
+    guests.merge(leaving_);
+    leaving_.clear();
   }
   for (const auto& [uid, guest] : guests)
     let_go(guest);
-  // One more than there are listeners, since they may call back at once.
+  // The gate's one more than there are listeners.
   const auto open = std::make_shared<std::atomic<std::size_t>>(listeners.size() + 1);
   const auto one_less = [open, executor = executor_, done = std::move(done)] {
     if (open->fetch_sub(1, std::memory_order_acq_rel) == 1 && done) boost::asio::post(executor, done);
   };
   for (const auto& listener : listeners)
     listener->close(one_less);
-  one_less();
+  registering_.close(one_less);
 }
 
 void ReverseCore::abandon() {

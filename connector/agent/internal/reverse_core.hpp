@@ -14,6 +14,7 @@
 #include <boost/asio/any_io_executor.hpp>
 
 #include "bus/async.hpp"
+#include "bus/base/gate.hpp"
 #include "bus/sharing_bus.hpp"
 #include "connector/agent/reverse_listener.hpp"
 #include "connector/internal/timer_access.hpp"
@@ -41,8 +42,11 @@ class ReverseCore final : public std::enable_shared_from_this<ReverseCore> {
   struct Guest {
     std::shared_ptr<transport::Link> link;
     std::string peer;
+    // Guarded by the mutex.
     CallbackSubscription subscription;
     TimerId timer = 0;
+    /// Needs neither of them any more.
+    bool let_go = false;
   };
   using GuestPtr = std::shared_ptr<Guest>;
 
@@ -59,6 +63,8 @@ class ReverseCore final : public std::enable_shared_from_this<ReverseCore> {
   void drop(const Uuid& uid, Error why);
   [[nodiscard]] GuestPtr leave(const Uuid& uid);
   void let_go(const GuestPtr& guest);
+  void see_off(const Uuid& uid, const GuestPtr& guest);
+  void seen_off(const Uuid& uid);
 
   const boost::asio::any_io_executor executor_;
   const Publisher publisher_;
@@ -67,10 +73,14 @@ class ReverseCore final : public std::enable_shared_from_this<ReverseCore> {
   const ReverseListenerOptions options_;
   const std::shared_ptr<const transport::FrameDecoder> decoder_;
   TimerAccess timers_;
+  /// Registrations that are at work with the pool.
+  Gate registering_;
 
   mutable std::mutex mutex_;
   bool closing_ = false;
   std::unordered_map<Uuid, GuestPtr> guests_;
+  /// Refused, and to end by themselves, for a while.
+  std::unordered_map<Uuid, GuestPtr> leaving_;
   /// Whose each id is while it is connected, and with which streams.
   struct Owner {
     std::string proof;

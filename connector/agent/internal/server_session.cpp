@@ -62,9 +62,9 @@ void ServerSession::publish(Event event) {
   core_->publish(std::move(event), uid_);
 }
 
-void ServerSession::subscribe(SharingBus& bus) {
+void ServerSession::subscribe(SharingBus& bus, const std::string& peer) {
   const transport::Credit window = core_->options().window;
-  SubscriptionOptions options{.name = "agent-session " + peer_,
+  SubscriptionOptions options{.name = "agent-session " + peer,
                               .filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::transport),
                               .capacity = std::size_t{window.requests} + window.controls + kQueueReserve};
   CallbackGroup group(bus, erased_strand_);
@@ -77,11 +77,13 @@ void ServerSession::subscribe(SharingBus& bus) {
 }
 
 void ServerSession::accept(SharingBus& bus, std::shared_ptr<transport::Link> link, std::string peer) {
-  peer_ = std::move(peer);
-  link_ = std::move(link);
-  subscribe(bus);
-  post([](ServerSession& self) {
+  subscribe(bus, peer);
+  // On the strand, where the server's close may have been before.
+  post([link = std::move(link), peer = std::move(peer)](ServerSession& self) mutable {
     if (self.state_ == State::closed) return;
+    self.peer_ = std::move(peer);
+    self.link_ = std::move(link);
+    if (self.reason_) return self.link_->cancel(*self.reason_);
     self.deadline_ = self.core_->timers().now() + self.core_->options().handshake_timeout;
     // Until the handshake is done, its message and nothing else.
     const transport::Credit window = self.core_->options().window;
@@ -100,7 +102,7 @@ void ServerSession::dial(SharingBus& bus, transport::Dialer& dialer, std::string
   ended_ = std::move(ended);
   const transport::Credit window = core_->options().window;
   owed_ = {window.requests - 1, window.controls - 1};
-  subscribe(bus);
+  subscribe(bus, {});
   transport::StreamOptions options;
   options.publisher = core_->publisher();
   options.decoder = core_->uds_decoder();
@@ -169,10 +171,8 @@ void ServerSession::message(const EventRef& ref) {
 
   if (const auto* ping = ref->get_if<Ping>()) {
     pong(*ping);
-    if (state_ != State::greeting) return;
-    // It took the place of the greeting, which is still to come.
-    --owed_.controls;
-    return link_->grant({0, 1});
+    greeting_due_ = state_ == State::greeting;
+    return;
   }
   if (state_ == State::greeting) {
     if (const auto* request = ref->get_if<HandshakeRequest>(); request != nullptr && !ended_) {
@@ -260,7 +260,8 @@ void ServerSession::activate() {
   deadline_.reset();
   active_since_ = core_->timers().now();
   publish(ProxyConnected{peer_, proxy_->proxy_id, proxy_->proxy_version, name_of(wire_), static_cast<bool>(ended_)});
-  if (core_->connected()) report(FlowControlSignal{{}, FlowAction::pause, {}, {}});
+  core_->connected();
+  tell_flow();
   if (draining_) finish();
 }
 
@@ -334,12 +335,8 @@ void ServerSession::report(MetricsReport report) {
   });
 }
 
-void ServerSession::report(FlowControlSignal signal) {
-  post([signal = std::move(signal)](ServerSession& self) mutable {
-    if (!self.takes_reports() || self.draining_) return;
-    signal.timestamp_ms = self.core_->unix_ms();
-    (void)self.send(signal);
-  });
+void ServerSession::flow_changed() {
+  post([](ServerSession& self) { self.tell_flow(); });
 }
 
 void ServerSession::pong(const Ping& ping) {
@@ -415,7 +412,12 @@ void ServerSession::settle() {
 
 // A peer that does not read its answers is read no further, so that they cannot pile up.
 void ServerSession::return_credit() {
-  if (state_ != State::active || reason_ || outbox_.size() >= kOutboxMax) return;
+  if (reason_ || outbox_.size() >= kOutboxMax) return;
+  if (std::exchange(greeting_due_, false)) {
+    --owed_.controls;
+    return link_->grant({0, 1});
+  }
+  if (state_ != State::active) return;
   // One message, and its sender's half-close stays unread: it would end the stream before the answer.
   if (method_ == AgentMethod::process_event) return;
   const transport::Credit window = core_->options().window;

@@ -71,7 +71,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   /// Goes out unless the proxy does not read.
   void report(transport::agent_messages::HealthStatus status);
   void report(transport::agent_messages::MetricsReport report);
-  void report(transport::agent_messages::FlowControlSignal signal);
+  /// The server was paused, or resumed.
+  void flow_changed();
 
   [[nodiscard]] const Uuid& uid() const noexcept { return uid_; }
 
@@ -96,7 +97,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
       self->settle();
     });
   }
-  void subscribe(SharingBus& bus);
+  void subscribe(SharingBus& bus, const std::string& peer);
 
   // What the link brings.
   void received(const Lent& lent);
@@ -126,7 +127,8 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void answer(const AgentCall& call, AgentHandler::Response& response);
   /// With the failure answer.
   void fail(const AgentCall& call, const Error& why);
-  /// Nobody gets an answer to it.
+  void send_failure(const AgentCall& call, const Error& why);
+  /// Nobody waits for an answer to it.
   void drop(const AgentCallPtr& call, const Error& why);
   void dispose(const AgentCall& call, AgentOutcome outcome, Error error, Duration duration);
   [[nodiscard]] AgentHandler::Response failure(const Error& why) const;
@@ -134,6 +136,7 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   void cancelled(const EventRef& event);
   void expire();
   void watch_line();
+  void tell_flow();
 
   // Configurations, one at a time; what comes behind one waits.
   using Configured = std::function<void(ServerSession&, const Result<>&)>;
@@ -204,9 +207,13 @@ class ServerSession final : public std::enable_shared_from_this<ServerSession> {
   bool pumping_ = false;
   /// A runner was started, and has not begun.
   bool runner_due_ = false;
-  bool paused_ = false;
+  bool long_line_ = false;
+  /// The proxy was told to pause: the server is paused, or the line long.
+  bool pause_told_ = false;
   bool draining_ = false;
   bool heard_ = false;
+  /// A ping took the credit of the greeting, which is still to come.
+  bool greeting_due_ = false;
   /// The one message of a `ProcessEvent` has come.
   bool asked_ = false;
   /// Why this side ended it, for what it publishes.

@@ -233,10 +233,14 @@ AgentHandler::Response ServerSession::failure(const Error& why) const {
   return response;
 }
 
-void ServerSession::fail(const AgentCall& call, const Error& why) {
+void ServerSession::send_failure(const AgentCall& call, const Error& why) {
   AgentHandler::Response response = failure(why);
   response.correlation_id = call.id;
   if (auto frame = transport::encode_agent_message(response, wire_)) (void)send_frame(*std::move(frame), {});
+}
+
+void ServerSession::fail(const AgentCall& call, const Error& why) {
+  send_failure(call, why);
   dispose(call, AgentOutcome::failed, why, core_->timers().now() - call.arrived);
 }
 
@@ -276,8 +280,11 @@ void ServerSession::cancel_handler(const AgentCallPtr& call) {
 void ServerSession::cancelled(const EventRef& event) {
   const auto& cancel = *event->get_if<Cancel>();
   const Error why(errc::cancelled, "the proxy cancelled the request");
-  for (const AgentCallPtr& call : line_.abandon(cancel.correlation_id))
+  // Answered all the same: proxies match answers by id in the order of asking, and would take the next one for these.
+  for (const AgentCallPtr& call : line_.abandon(cancel.correlation_id)) {
+    send_failure(*call, why);
     drop(call, why);
+  }
   // Its credit comes back when the handler has heard of it, so that cancels cannot pile up there.
   --owed_.controls;
   auto done = [self = shared_from_this()](std::exception_ptr exception) {
@@ -299,7 +306,7 @@ void ServerSession::expire() {
   configured(configuration_round_, Error(errc::timed_out, "the handler took too long"));
 }
 
-/// Tells the server's load, and the proxy when the line gets long or short.
+/// Tells the server's load, and the proxy when the line gets long, or short again.
 void ServerSession::watch_line() {
   const std::size_t waiting = line_.waiting();
   if (waiting != waiting_told_) {
@@ -312,14 +319,21 @@ void ServerSession::watch_line() {
   }
   const std::size_t limit = core_->options().pause_waiting;
   if (limit == 0 || !takes_reports() || reason_ || draining_) return;
-  if (paused_ ? waiting > limit / 2 : waiting < limit) return;
-  paused_ = !paused_;
+  if (long_line_ ? waiting > limit / 2 : waiting < limit) return;
+  long_line_ = !long_line_;
+  tell_flow();
+}
+
+void ServerSession::tell_flow() {
+  if (!takes_reports() || reason_ || draining_) return;
+  const bool pause = long_line_ || core_->paused();
+  if (std::exchange(pause_told_, pause) == pause) return;
   FlowControlSignal signal;
-  signal.action = paused_ ? FlowAction::pause : FlowAction::resume;
+  signal.action = pause ? FlowAction::pause : FlowAction::resume;
   signal.timestamp_ms = core_->unix_ms();
   (void)send(signal);
   tell();
-  core_->publish(AgentFlowChanged{paused_}, uid_);
+  core_->publish(AgentFlowChanged{pause}, uid_);
 }
 
 void ServerSession::configure(const EventRef& event) {

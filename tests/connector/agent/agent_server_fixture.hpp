@@ -200,7 +200,7 @@ class ScriptedAgent : public AgentHandler {
   }
   asio::awaitable<void> drain(Duration) override {
     note("drain");
-    co_return;
+    if (drain_waits) co_await wait("drain");
   }
 
   void release(const std::string& id) {
@@ -212,6 +212,7 @@ class ScriptedAgent : public AgentHandler {
 
   ProxyInfo last_proxy;
   bool health_throws = false;
+  bool drain_waits = false;
 
  private:
   void note(std::string what) { calls_.push_back(std::move(what)); }

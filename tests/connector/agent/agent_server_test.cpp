@@ -336,7 +336,7 @@ TEST_F(AgentServerTest, UnknownAndBrokenReports_AreSkipped) {
 
 // Cancel.
 
-TEST_F(AgentServerTest, Cancel_EndsHandlers_AndNothingIsAnswered) {
+TEST_F(AgentServerTest, Cancel_EndsHandlers_AndAnswersInTheirPlace) {
   start();
   const auto proxy = connect();
   proxy->send(headers("c", {{"wait", ""}}));
@@ -346,6 +346,13 @@ TEST_F(AgentServerTest, Cancel_EndsHandlers_AndNothingIsAnswered) {
   handler->take();
   say(*proxy, agent::Cancel{.correlation_id = "c", .reason = agent::CancelReason::timeout});
   EXPECT_THAT(handler->take(), UnorderedElementsAre("cancel c", "aborted c"));
+  const auto answers = proxy->all<agent::AgentResponse>();
+  ASSERT_THAT(answers, SizeIs(2)) << "what waited, too";
+  for (const agent::AgentResponse& each : answers) {
+    EXPECT_EQ(each.correlation_id, "c");
+    EXPECT_EQ(blocked_with(each), 500);
+    EXPECT_THAT(each.audit.reason_codes, ElementsAre("cancelled"));
+  }
   handler->release("other");
   run();
   EXPECT_THAT(proxy->answered(), ElementsAre("other"));
@@ -459,6 +466,47 @@ TEST_F(AgentServerTest, SetPaused_TellsAllProxies_LateOnesToo) {
   EXPECT_THAT(first->answered(), ElementsAre("all the same"));
 }
 
+TEST_F(AgentServerTest, SetPaused_AndALongLine_ResumeOnlyTogether) {
+  AgentServerOptions with = options();
+  with.max_concurrent = 1;
+  with.pause_waiting = 4;
+  start(with);
+  const auto proxy = connect();
+  const auto signals = [&] {
+    std::vector<agent::FlowAction> actions;
+    for (const agent::FlowControlSignal& each : proxy->all<agent::FlowControlSignal>())
+      actions.push_back(each.action);
+    return actions;
+  };
+  const auto fill = [&] {
+    for (int i = 0; i < 5; ++i)
+      proxy->send(headers("c" + std::to_string(i), {{"wait", ""}}));
+    run();
+  };
+  const auto drain = [&] {
+    for (int i = 0; i < 5; ++i)
+      handler->release("c" + std::to_string(i));
+    run();
+  };
+  const auto set_paused = [&](bool paused) {
+    server->set_paused(paused);
+    run();
+  };
+  fill();
+  set_paused(true);
+  drain();
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::pause)) << "the server is still paused";
+  set_paused(false);
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::resume));
+
+  set_paused(true);
+  fill();
+  set_paused(false);
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::pause)) << "the line is still long";
+  drain();
+  EXPECT_THAT(signals(), ElementsAre(agent::FlowAction::resume));
+}
+
 TEST_F(AgentServerTest, UnansweredEvents_BeyondTheWindow_AreNotRead) {
   AgentServerOptions with = options();
   with.max_concurrent = 2;
@@ -492,6 +540,26 @@ TEST_F(AgentServerTest, ProxyThatDoesNotRead_IsReadNoFurther) {
   proxy->link().grant({0, 100'000});
   run();
   say(*proxy, headers("still served"));
+}
+
+TEST_F(AgentServerTest, ProxyThatDoesNotRead_BeforeItsHandshakeToo) {
+  start();
+  const auto proxy = dial(AgentWire::json, {1, 1});
+  run();
+  for (int round = 0; round < 40; ++round) {
+    for (int i = 0; i < 100; ++i)
+      (void)proxy->link().send(transport::encode_agent_message(agent::Ping{1, 1}, AgentWire::json).value());
+    run();
+  }
+  EXPECT_LT(proxy->link().stats().frames_sent, 2000U) << "the rest stays with the proxy";
+  proxy->link().grant({100'000, 100'000});
+  run();
+  say(*proxy, hello());
+  const auto response = proxy->next<agent::HandshakeResponse>();
+  ASSERT_TRUE(response) << "and goes on when it reads";
+  EXPECT_TRUE(response->success);
+  say(*proxy, headers("served"));
+  EXPECT_THAT(proxy->answered(), ElementsAre("served"));
 }
 
 // Reports.
@@ -573,6 +641,44 @@ TEST_F(AgentServerTest, Close_Twice_AndDuringTheHandshake) {
   EXPECT_EQ(done, 2);
   EXPECT_TRUE(silent->closed());
   EXPECT_FALSE(server->serve(network.make_listener("x", server->make_listener_options(AgentCarrier::uds))));
+}
+
+/// A listener that does something when it is told to stop accepting.
+class EagerListener final : public transport::Listener {
+ public:
+  EagerListener(std::unique_ptr<transport::Listener> listener, std::function<void()> on_stop)
+      : listener_(std::move(listener)), on_stop_(std::move(on_stop)) {}
+
+  Result<transport::Endpoint> listen() override { return listener_->listen(); }
+  [[nodiscard]] std::uint64_t id() const noexcept override { return listener_->id(); }
+  void stop_accepting() override {
+    listener_->stop_accepting();
+    on_stop_();
+  }
+  void close(std::function<void()> done) override { listener_->close(std::move(done)); }
+  [[nodiscard]] std::size_t link_count() const override { return listener_->link_count(); }
+
+ private:
+  const std::unique_ptr<transport::Listener> listener_;
+  const std::function<void()> on_stop_;
+};
+
+TEST_F(AgentServerTest, Close_WithoutADrain_WhileAnotherBegins) {
+  start();
+  int done = 0;
+  handler->drain_waits = true;
+  auto listener = network.make_listener("eager", server->make_listener_options(AgentCarrier::uds));
+  // What another thread may do just then.
+  ASSERT_TRUE(server->serve(std::make_unique<EagerListener>(std::move(listener), [&] {
+    server->close(0s, [&done] { ++done; });
+    io.poll();
+  })));
+  const auto proxy = connect();
+  say(*proxy, headers("c", {{"wait", ""}}));
+  server->close(1h, [&done] { ++done; });
+  run();
+  EXPECT_EQ(done, 2) << "the earliest end of a drain counts, for the handler's too";
+  EXPECT_TRUE(proxy->closed());
 }
 
 TEST_F(AgentServerTest, Destroyed_WithoutClose_TouchesNothingAfterwards) {

@@ -207,5 +207,23 @@ TEST_F(AgentThreadsTest, Close_UnderLoad_EndsInGoodTime) {
   EXPECT_EQ(handler_->running.load(), 0);
 }
 
+TEST_F(AgentThreadsTest, Close_WhileProxiesDial_WaitsForNoHandshake) {
+  for (int round = 0; round < 20; ++round) {
+    start();
+    std::atomic<bool> over{false};
+    std::atomic<int> dialled{0};
+    std::thread dialling([&] {
+      while (!over) {
+        const ScriptedProxy silent(bus_, *dialer_, AgentWire::json, transport::Credit{1, 1});
+        dialled.fetch_add(1);
+      }
+    });
+    await([&] { return dialled.load() > 3; });
+    close(std::chrono::minutes(10));
+    over = true;
+    dialling.join();
+  }
+}
+
 }  // namespace
 }  // namespace sharingbus::test

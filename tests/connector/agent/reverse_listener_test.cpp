@@ -12,7 +12,9 @@ using namespace connector;
 /// An agent that dials its proxy.
 class ReverseAgent {
  public:
-  ReverseAgent(SharingBus& bus, transport::Dialer& dialer, const std::string& first_frame) : uid_(random_uuid()) {
+  ReverseAgent(SharingBus& bus, transport::Dialer& dialer, const std::string& first_frame,
+               transport::Credit credit = {.requests = 10'000, .controls = 10'000})
+      : uid_(random_uuid()) {
     inbox_ = bus.subscribe({.name = "reverse agent",
                             .filter = Filter::connector_uid(uid_) && Filter::origin(EventOrigin::service),
                             .capacity = 10'000});
@@ -23,7 +25,7 @@ class ReverseAgent {
     options.id = bus.new_source();
     options.origin = EventOrigin::service;
     options.routing.connector_uid = uid_;
-    options.initial_credit = {.requests = 10'000, .controls = 10'000};
+    options.initial_credit = credit;
     link = dialer.open(std::move(options), first_frame);
   }
 
@@ -80,7 +82,9 @@ class ReverseListenerTest : public PoolWorld {
   }
   Result<transport::Endpoint> listen(ReverseListenerOptions options) {
     listener.emplace(io.get_executor(), bus, time, *pool, std::move(options));
-    return listener->serve(network.make_listener("reverse", listener->make_listener_options()));
+    auto accepting = network.make_listener("reverse", listener->make_listener_options());
+    accepting_ = accepting.get();
+    return listener->serve(std::move(accepting));
   }
   static std::string registration(const std::string& id, std::optional<std::string> token) {
     messages::ReverseRegistration hello;
@@ -89,8 +93,9 @@ class ReverseListenerTest : public PoolWorld {
     hello.auth_token = std::move(token);
     return transport::encode_agent_message(hello, transport::AgentWire::json).value();
   }
-  ReverseAgent& dial(const std::string& first_frame) {
-    reverse_agents.push_back(std::make_unique<ReverseAgent>(bus, *dialer, first_frame));
+  template <class... Credit>
+  ReverseAgent& dial(const std::string& first_frame, Credit... credit) {
+    reverse_agents.push_back(std::make_unique<ReverseAgent>(bus, *dialer, first_frame, credit...));
     settle();
     return *reverse_agents.back();
   }
@@ -108,6 +113,8 @@ class ReverseListenerTest : public PoolWorld {
   std::optional<ReverseListener> listener;
   std::unique_ptr<transport::Dialer> dialer = network.make_dialer("reverse");
   std::vector<std::unique_ptr<ReverseAgent>> reverse_agents;
+  /// The listener's own, while it is there.
+  const transport::Listener* accepting_ = nullptr;
 };
 
 TEST_F(ReverseListenerTest, ClosedByDefault_RefusesToStartAndSaysWhatToSet) {
@@ -234,6 +241,47 @@ TEST_F(ReverseListenerTest, TooManyUnregistered_AreDropped) {
   advance(10s);
   settle();
   EXPECT_TRUE(join("waf", "secret-w").response->success);
+}
+
+TEST_F(ReverseListenerTest, RefusedPeerThatDoesNotEnd_IsEnded) {
+  start(small(2));
+  auto options = allowing();
+  options.max_unregistered = 2;
+  ASSERT_TRUE(listen(options));
+  // It reads nothing, and so does not see that it should go.
+  auto& refused = dial(registration("waf", "wrong"), transport::Credit{});
+  EXPECT_EQ(events<ReverseAgentRefused>().size(), 1U);
+  dial("");
+  EXPECT_TRUE(dial("").closed) << "it still counts";
+  advance(999ms);
+  settle();
+  EXPECT_EQ(accepting_->link_count(), 2U);
+  advance(1ms);
+  settle();
+  EXPECT_EQ(accepting_->link_count(), 1U) << "it had time to read the answer, and to go";
+  refused.link->grant({.requests = 10, .controls = 10});
+  settle();
+  EXPECT_TRUE(refused.closed);
+  auto& next = join("waf", "secret-w");
+  ASSERT_TRUE(next.response);
+  EXPECT_TRUE(next.response->success);
+}
+
+TEST_F(ReverseListenerTest, Close_WaitsForARegistrationThatIsAtWork) {
+  start(small(2));
+  ASSERT_TRUE(listen(allowing()));
+  bool closed = false;
+  bool at_once = false;
+  // From within the registration's own step, which may look at the pool.
+  const Subscription refusals =
+      bus.subscribe_inline({.name = "closer", .filter = Filter::type<ReverseAgentRefused>()}, [&](const EventRef&) {
+        listener->close([&closed] { closed = true; });
+        io.poll();
+        at_once = closed;
+      });
+  join("waf", "wrong");
+  EXPECT_FALSE(at_once);
+  EXPECT_TRUE(closed);
 }
 
 TEST_F(ReverseListenerTest, D27_TheLimit_CountsLivingConnections_AndIsToldBeforeSuccess) {

@@ -160,24 +160,28 @@ void ByteLink::read_soon() {
 
 // --- reading ---------------------------------------------------------------------------------------------------------
 
-bool ByteLink::may_take() const {
-  if (publisher_.may_read()) return true;
-  // Whoever has finished must not hold up the peer's end for want of credit.
+bool ByteLink::finishing() const {
   const std::scoped_lock lock(mutex_);
   return finishing_;
 }
 
+bool ByteLink::may_take() const {
+  // Whoever has finished must not hold up the peer's end for want of credit.
+  return publisher_.may_read() || finishing();
+}
+
 Result<ByteLink::Taken> ByteLink::take_frame(std::string_view& bytes, StreamPublisher::Batch& batch) {
-  if (!may_take()) return Taken::no_credit;
+  if (!publisher_.may_read()) {
+    if (!finishing()) return Taken::no_credit;
+    // Before any of it is collected: a peer that was refused must not have memory for the asking.
+    deaf_ = true;
+    return Taken::frame;
+  }
   try {
     const auto frame = parser_->next(bytes);
     if (!frame) return frame.error();
     if (!*frame) return Taken::part;
-    if (!publisher_.may_read()) {
-      deaf_ = true;
-    } else if (auto taken = publisher_.frame(**frame, batch); !taken) {
-      return std::move(taken).error();
-    }
+    if (auto taken = publisher_.frame(**frame, batch); !taken) return std::move(taken).error();
     return Taken::frame;
   } catch (const std::exception& thrown) {
     return Error(errc::internal, std::string("decoding threw: ") + thrown.what());

@@ -123,8 +123,9 @@ class ByteLink : public Link, public std::enable_shared_from_this<ByteLink> {
   struct Batch;
 
   void read();
+  [[nodiscard]] bool finishing() const;
   [[nodiscard]] bool may_take() const;
-  /// What came of an attempt to take one frame.
+  /// What came of an attempt to take one frame; `frame` also when it went deaf instead.
   enum class Taken : std::uint8_t { frame, part, no_credit };
   [[nodiscard]] Result<Taken> take_frame(std::string_view& bytes, StreamPublisher::Batch& batch);
   [[nodiscard]] bool take(std::string_view& bytes);

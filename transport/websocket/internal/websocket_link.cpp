@@ -12,6 +12,8 @@ namespace {
 
 /// Frames leave the queue while less than this waits to be written.
 constexpr std::size_t kChunkBytes = std::size_t{64} * 1024;
+/// Of the protocol's replies, so many may wait behind the first of them that was not written yet.
+constexpr std::size_t kMostReplyBytes = std::size_t{64} * 1024;
 /// What a peer that does not read gets to take our Close when the stream is cancelled; then the connection is reset.
 constexpr auto kAbortPatience = std::chrono::seconds(1);
 
@@ -135,12 +137,8 @@ void WebSocketLink::on_message(std::string_view bytes, bool binary) {
 }
 
 void WebSocketLink::apply(const ProtocolStep& step) {
-  if (step.reply) {
-    if (socket_->wire().pending() > kChunkBytes) {
-      return break_with({errc::capacity_exceeded, "the peer asks without reading the answers"});
-    }
-    static_cast<void>(socket_->write(step.reply->bytes, step.reply->binary));
-    socket_->wire().flush();
+  if (step.reply && !reply(*step.reply)) {
+    return break_with({errc::capacity_exceeded, "the peer asks without reading the answers"});
   }
   if (step.error) return break_with(step.error);
   if (step.opened && !opened_) open();
@@ -152,6 +150,20 @@ void WebSocketLink::apply(const ProtocolStep& step) {
     }
     flush();
   }
+}
+
+/// False: too many replies wait. Frames that wait do not count, as one alone may take a slow peer longer to read than
+/// it takes between two heartbeats.
+bool WebSocketLink::reply(const WebSocketMessage& message) {
+  Wire& wire = socket_->wire();
+  const std::uint64_t before = wire.appended();
+  if (before - wire.pending() >= reply_end_) replied_ = 0;
+  if (replied_ > kMostReplyBytes) return false;
+  static_cast<void>(socket_->write(message.bytes, message.binary));
+  if (replied_ == 0) reply_end_ = wire.appended();
+  replied_ += wire.appended() - before;
+  wire.flush();
+  return true;
 }
 
 void WebSocketLink::take(std::string_view frame) {

@@ -106,6 +106,7 @@ class WebSocketLink : public Link, public WebSocketEvents, public std::enable_sh
   void on_closed(PeerEnd end) final;
 
   void apply(const ProtocolStep& step);
+  [[nodiscard]] bool reply(const WebSocketMessage& message);
   void open();
   void take(std::string_view frame);
   void publish(std::string_view frame);
@@ -150,6 +151,9 @@ class WebSocketLink : public Link, public WebSocketEvents, public std::enable_sh
   std::optional<Error> reason_;
   /// Read, but there was no credit to publish it.
   std::optional<std::string> held_;
+  /// Bytes of replies since one that ends there, which was not written when it was looked at last.
+  std::uint64_t replied_ = 0;
+  std::uint64_t reply_end_ = 0;
   TimePoint resumed_at_;
   /// The last that was heard when a ping was sent.
   std::optional<TimePoint> pinged_after_;

@@ -69,7 +69,9 @@ void Wire::read(asio::mutable_buffer into, Handler handler) {
 }
 
 void Wire::append(const void* bytes, std::size_t size) {
-  if (!write_error_) filling_.append(static_cast<const char*>(bytes), size);
+  if (write_error_) return;
+  filling_.append(static_cast<const char*>(bytes), size);
+  appended_ += size;
 }
 
 void Wire::flush(Tell tell) {

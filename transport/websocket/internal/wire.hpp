@@ -52,6 +52,8 @@ class Wire : public std::enable_shared_from_this<Wire> {
   void flush(Tell tell = Tell::always);
   /// Bytes that were appended and are not written yet.
   [[nodiscard]] std::size_t pending() const noexcept { return filling_.size() + writing_.size(); }
+  /// Bytes that were appended so far; the first `appended() - pending()` of them are written.
+  [[nodiscard]] std::uint64_t appended() const noexcept { return appended_; }
   /// Why nothing can be written any more.
   [[nodiscard]] const boost::system::error_code& write_error() const noexcept { return write_error_; }
   /// Is called whenever something was written, or failed to be.
@@ -84,6 +86,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
   /// What is to be written next, and what is being written.
   std::string filling_;
   std::string writing_;
+  std::uint64_t appended_ = 0;
   boost::system::error_code write_error_;
   std::shared_ptr<const std::function<void()>> on_written_;
   struct Waiting {
