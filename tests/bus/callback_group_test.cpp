@@ -499,6 +499,24 @@ TEST(CallbackGroups, MemberLetGoFromOutside_IsNeverCalledAfterwards) {
   EXPECT_TRUE(check_balanced(bus));
 }
 
+// The last of it in the bus is a command, behind which neither the member nor its group is there any more.
+TEST(CallbackGroups, LetGoThenUnsubscribedByItsId_TouchesNothingThatIsGone) {
+  asio::io_context context;
+  SharingBus bus(manual_options());
+  SubscriptionId id = 0;
+  {
+    const CallbackSubscription sut = subscribe_on(
+        bus, context.get_executor(), named("sut", Filter::kind(EventKind::request)), [](const Received&) {});
+    id = sut.id();
+  }
+  publish_notes(bus, 1, 2);
+  bus.unsubscribe(id);
+  EXPECT_EQ(bus.poll(1), 1u);
+  EXPECT_EQ(bus.poll(), 1u);
+  EXPECT_EQ(bus.subscriber_count(), 0u);
+  EXPECT_TRUE(check_balanced(bus));
+}
+
 TEST(CallbackGroups, Thousands_MostlyIdle_AllGetTheirOwn) {
   asio::io_context context;
   SharingBus bus;
