@@ -58,7 +58,19 @@ void BusCore::unlock() noexcept {
   // A read-modify-write, like every try_lock: a publisher whose try_lock failed comes before this in the order of
   // `dispatching_`, so has_work() after it sees that publisher's event.
   dispatching_.exchange(false, std::memory_order_acq_rel);
-  if (lock_waiters_.load(std::memory_order_acquire) != 0) dispatching_.notify_all();
+  if (lock_waiters_.load(std::memory_order_acquire) != 0) [[unlikely]]
+    tell_waiters();
+}
+
+/// Whoever waits for room as well: what is left in the ring may be for a job that stands behind him.
+void BusCore::tell_waiters() noexcept {
+  dispatching_.notify_all();
+  if (room_waiters_.load(std::memory_order_relaxed) != 0) tell_of_room();
+}
+
+void BusCore::tell_of_room() noexcept {
+  room_told_.fetch_add(1, std::memory_order_release);
+  room_told_.notify_all();
 }
 
 // --- engines --------------------------------------------------------------------------------------------------------
@@ -242,7 +254,7 @@ void BusCore::close() {
 std::size_t BusCore::run_turn(std::size_t limit) noexcept {
   std::array<BusEvent*, Fanout::kTurn> batch;
   const std::size_t count = ingress_.pop_many(std::span(batch).first(std::min(limit, batch.size())));
-  if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
+  if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) tell_of_room();
   fanout_.begin_turn();
   std::size_t from = 0;
   while (from < count) {

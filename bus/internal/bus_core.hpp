@@ -74,6 +74,8 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   bool try_lock() noexcept { return !dispatching_.exchange(true, std::memory_order_acq_rel); }
   void lock() noexcept;
   void unlock() noexcept;
+  void tell_waiters() noexcept;
+  void tell_of_room() noexcept;
   void drive() noexcept;
   bool dispatch_one_turn() noexcept;
   void look_again() noexcept;
@@ -154,6 +156,9 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   absl::btree_map<SubscriptionId, StatePtr> registry_;
   SubscriptionId last_id_ = 0;
   bool registry_closed_ = false;
+
+  /// Changes when those who wait for room are to look again. Here, for it is seldom looked at.
+  std::atomic<std::uint32_t> room_told_{0};
 };
 
 inline PublishResult BusCore::publish(BusEvent& event) noexcept {

@@ -96,15 +96,18 @@ void BusCore::make_room(std::size_t bytes) noexcept {
   if (dispatch_one_turn()) return;
   if (nested) return evict_oldest(bytes);
   // seq_cst on the counter and on the head, here and in run_turn: either the dispatcher sees that we wait, or we see
-  // that it popped. Wait only while the ring is still full: one that was emptied meanwhile may never see a pop again.
+  // that it popped. And whoever holds the lock sees, when he leaves, that we wait for it too: he may leave a full ring.
   room_waiters_.fetch_add(1, std::memory_order_seq_cst);
-  if (const std::uint64_t head = ingress_.head(); ingress_.full_at(head, bytes)) {
+  lock_waiters_.fetch_add(1, std::memory_order_acq_rel);
+  const std::uint32_t told = room_told_.load(std::memory_order_acquire);
+  if (ingress_.full_now(bytes)) {
     if (try_lock()) {
       unlock();
     } else {
-      ingress_.wait_for_pop(head);
+      room_told_.wait(told, std::memory_order_acquire);
     }
   }
+  lock_waiters_.fetch_sub(1, std::memory_order_relaxed);
   room_waiters_.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -132,7 +135,7 @@ void BusCore::evict_under_side_mutex() noexcept {
   side_next_.store(std::min(side_next_.load(std::memory_order_relaxed), ingress_.head()), std::memory_order_release);
   if (BusEvent* event = ingress_.pop()) {
     evicted_.push_back(event);
-    if (room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
+    if (room_waiters_.load(std::memory_order_seq_cst) != 0) tell_of_room();
   } else {
     // Its publisher holds a ticket and is two instructions from done.
     std::this_thread::yield();

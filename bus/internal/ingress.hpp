@@ -156,10 +156,10 @@ class Ingress {
     return depth >= capacity_ + extra ||
            (extra == 0 && depth != 0 && !fits(bytes_.load(std::memory_order_relaxed), bytes));
   }
-
-  /// Blocks while nothing was popped since `head` was read.
-  void wait_for_pop(std::uint64_t head) const noexcept { head_.wait(head, std::memory_order_seq_cst); }
-  void notify_pop() noexcept { head_.notify_all(); }
+  /// In one order with the pops.
+  [[nodiscard]] bool full_now(std::size_t bytes) const noexcept {
+    return full_at(head_.load(std::memory_order_seq_cst), bytes);
+  }
 
  private:
   /// Two cache lines of cells.
