@@ -25,6 +25,11 @@ void relax_for(std::chrono::nanoseconds time) noexcept {
   }
 }
 
+/// Whether publishers who would rather wait do so for it.
+bool gives_credit(const SubscriberState& state) noexcept {
+  return state.overflow() == Overflow::backpressure && !state.is_inline();
+}
+
 }  // namespace
 
 BusCore::BusCore(BusOptions options)
@@ -313,7 +318,9 @@ void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
 void BusCore::apply(Command& command) {
   switch (command.kind) {
     case Command::Kind::add:
-      return fanout_.add(*command.state, command.at + 1);
+      fanout_.add(*command.state, command.at + 1);
+      if (gives_credit(*command.state)) credit_.joined(*command.state);
+      return;
     case Command::Kind::end:
       return fanout_.end(command.state, CloseReason::unsubscribed);
     case Command::Kind::collect: {
@@ -387,9 +394,9 @@ std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options,
       return state;
     }
     registry_.emplace(state->id(), state);
+    // Before it has its place, lest events that are published behind that take more than it has room for.
+    if (gives_credit(*state)) credit_.add(state);
     post_command(Command::Kind::add, state);
-    // At once, lest events that are published before the dispatcher knows of it take more than it has room for.
-    if (state->overflow() == Overflow::backpressure && !state->is_inline()) credit_.add(state);
   }
   notify_dispatcher_of_command();
   return state;

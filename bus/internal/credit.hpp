@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "bus/internal/ingress.hpp"
@@ -23,15 +24,25 @@ class Credit {
   /// Any thread.
   [[nodiscard]] bool limited() const noexcept { return until() != Ingress::kUnlimited; }
 
-  // The dispatcher's.
+  /// Any thread. A late join has no room until it has joined.
   void add(StatePtr state) {
     const std::scoped_lock lock(mutex_);
-    states_.push_back(std::move(state));
+    const bool joining = state->start().from != Start::From::live;
+    entries_.push_back({std::move(state), joining});
     update_under_lock();
+  }
+
+  // The dispatcher's.
+  /// What it asked for is in its queue. Counts from the next update on.
+  void joined(const SubscriberState& state) {
+    const std::scoped_lock lock(mutex_);
+    for (Entry& entry : entries_) {
+      if (entry.state.get() == &state) entry.joining = false;
+    }
   }
   void remove_ended() {
     const std::scoped_lock lock(mutex_);
-    std::erase_if(states_, [](const StatePtr& state) { return state->ended() || state->is_let_go(); });
+    std::erase_if(entries_, [](const Entry& entry) { return entry.state->ended() || entry.state->is_let_go(); });
     update_under_lock();
   }
   /// All tickets below `done` are in the queues.
@@ -44,13 +55,18 @@ class Credit {
   }
 
  private:
+  struct Entry {
+    StatePtr state;
+    bool joining;
+  };
+
   void update_under_lock() {
     // First how far the dispatcher is, then how full the queues are: what comes between is counted twice, never missed.
     const std::uint64_t done = done_.load(std::memory_order_acquire);
     std::uint64_t room = Ingress::kUnlimited;
-    for (const StatePtr& state : states_) {
-      room =
-          std::min<std::uint64_t>(room, state->capacity() - std::min<std::uint64_t>(state->depth(), state->capacity()));
+    for (const auto& [state, joining] : entries_) {
+      const std::uint64_t capacity = joining ? 0 : state->capacity();
+      room = std::min(room, capacity - std::min(state->depth(), capacity));
     }
     until_.store(room == Ingress::kUnlimited ? room : done + room, std::memory_order_seq_cst);
   }
@@ -58,7 +74,7 @@ class Credit {
   std::atomic<std::uint64_t> until_{Ingress::kUnlimited};
   std::atomic<std::uint64_t> done_{0};
   std::mutex mutex_;
-  std::vector<StatePtr> states_;
+  std::vector<Entry> entries_;
 };
 
 }  // namespace sharingbus::internal

@@ -97,6 +97,46 @@ TEST(Backpressure, JustSubscribed_CountsAtOnce) {
   EXPECT_TRUE(check_balanced(bus));
 }
 
+// What a late join asks for fills its queue, too, so nothing may be let in for it before that is there.
+TEST(Backpressure, LateJoin_CountsWithWhatItAskedFor) {
+  BusOptions options = manual_options();
+  options.history_events = 10;
+  SharingBus bus(std::move(options));
+  publish_notes(bus, 1, 10);
+  poll_all(bus);
+  SubscriptionOptions late = with_overflow(Overflow::backpressure, 12);
+  late.start = Start::last(10);
+  auto sut = bus.subscribe(std::move(late));
+  std::uint64_t next = 11;
+  const auto publish_some = [&] {
+    for (int i = 0; i < 20; ++i)
+      next += bus.try_publish(note(next)).accepted() ? 1 : 0;
+  };
+  publish_some();
+  poll_all(bus);
+  publish_some();
+  poll_all(bus);
+  EXPECT_EQ(next, 13u);
+  EXPECT_EQ(sut.stats().lagged, 0u);
+  EXPECT_EQ(stream_text(sut), "1 2 3 4 5 6 7 8 9 10 11 12");
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+TEST(Backpressure, LateJoinIsLetGoBeforeItBegan_FreesThePublishers) {
+  BusOptions options = manual_options();
+  options.history_events = 10;
+  SharingBus bus(std::move(options));
+  publish_notes(bus, 1, 10);
+  SubscriptionOptions late = with_overflow(Overflow::backpressure, 12);
+  late.start = Start::last(10);
+  {
+    const Subscription sut = bus.subscribe(std::move(late));
+    EXPECT_FALSE(bus.try_publish(note(11)).accepted());
+  }
+  poll_all(bus);
+  EXPECT_TRUE(bus.try_publish(note(11)).accepted());
+}
+
 TEST(Backpressure, PlainPublish_GoesThroughAndThatQueueDropsTheNewest) {
   SharingBus bus(manual_options());
   auto sut = bus.subscribe(with_overflow(Overflow::backpressure, 2));
