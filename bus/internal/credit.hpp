@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -41,8 +42,13 @@ class Credit {
     }
   }
   void remove_ended() {
+    // They go after the lock, for what they have queued is the user's.
+    std::vector<Entry> gone;
     const std::scoped_lock lock(mutex_);
-    std::erase_if(entries_, [](const Entry& entry) { return entry.state->ended() || entry.state->is_let_go(); });
+    const auto stays = [](const Entry& entry) { return !entry.state->ended() && !entry.state->is_let_go(); };
+    const auto first_gone = std::partition(entries_.begin(), entries_.end(), stays);
+    gone.assign(std::move_iterator(first_gone), std::move_iterator(entries_.end()));
+    entries_.erase(first_gone, entries_.end());
     update_under_lock();
   }
   /// All tickets below `done` are in the queues.
