@@ -56,7 +56,7 @@ PublishBatchResult BusCore::publish_batch(std::span<EventDraft> drafts) noexcept
         ingress_.bounded_in_bytes() ? 0 : ingress_.push_many(std::span(chunk).first(wanted), first);
     if (count == 0) {
       // Full, closed, empty draft: all the ways a single publish knows.
-      if (!one_by_one(drafts.first(1))) break;
+      if (!one_by_one(drafts.first(1)) && ingress_.closed()) break;
       drafts = drafts.subspan(1);
       continue;
     }

@@ -67,6 +67,23 @@ TEST(PublishBatch, Empty_IsNothing) {
   EXPECT_EQ(bus.snapshot().published, 0u);
 }
 
+TEST(PublishBatch, EmptyDrafts_AreLeftOut) {
+  for (const std::size_t capacity_bytes : {0, 1'000'000}) {
+    BusOptions options;
+    options.ingress_capacity_bytes = capacity_bytes;
+    SharingBus bus(std::move(options));
+    auto sut = bus.subscribe_all();
+    auto drafts = notes(1, 4);
+    drafts[0] = EventDraft();
+    drafts[2] = EventDraft();
+    const PublishBatchResult result = bus.publish_batch(drafts);
+    EXPECT_EQ(result.accepted, 2u);
+    EXPECT_EQ(result.last_sequence, 2u);
+    EXPECT_EQ(stream_text(sut), "2 4");
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
 TEST(PublishBatch, LargerThanTheIngress_LosesNothingWhereThePublisherMayDispatch) {
   BusOptions options;
   options.ingress_capacity = 4;
