@@ -284,13 +284,17 @@ std::size_t BusCore::run_turn(std::size_t limit) noexcept {
 
 void BusCore::finish_turn() noexcept {
   fanout_.finish_turn();
-  const auto& counters = fanout_.counters();
-  credit_.set_done(counters.dispatched.load(std::memory_order_relaxed) + counters.lost.load(std::memory_order_relaxed));
+  credit_.set_done(settled());
   if (credit_.limited()) credit_.remove_ended();
   for (EventDraft& notice : fanout_.notices())
     publish(notice, Mode::publish);
   fanout_.notices().clear();
   admit_waiting();
+}
+
+std::uint64_t BusCore::settled() const noexcept {
+  const auto& counters = fanout_.counters();
+  return counters.dispatched.load(std::memory_order_relaxed) + counters.lost.load(std::memory_order_relaxed);
 }
 
 void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
@@ -318,7 +322,8 @@ void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
 void BusCore::apply(Command& command) {
   switch (command.kind) {
     case Command::Kind::add:
-      fanout_.add(*command.state, command.at + 1);
+      // Later than its place when the dispatcher was past it before it heard of the command.
+      fanout_.add(*command.state, std::max(command.at, settled()) + 1);
       if (gives_credit(*command.state)) credit_.joined(*command.state);
       return;
     case Command::Kind::end:

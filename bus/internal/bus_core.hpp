@@ -108,6 +108,8 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
 
   // Under the dispatch lock.
   std::size_t run_turn(std::size_t limit) noexcept;
+  /// The events below this ticket were dispatched, or lost.
+  [[nodiscard]] std::uint64_t settled() const noexcept;
   void settle_side_until(std::uint64_t ticket) noexcept;
   void apply(Command& command);
   void finish_turn() noexcept;
