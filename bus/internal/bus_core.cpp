@@ -96,7 +96,7 @@ bool BusCore::pending_work() const noexcept {
 void BusCore::notify_other_dispatcher() noexcept {
   if (options_.engine == Engine::combining) {
     const JobTail tail(JobTail::After::publish);
-    return drive();
+    return drive_from_outside();
   }
   if (options_.engine == Engine::thread && resting_.load(std::memory_order_seq_cst)) wake_runner();
 }
@@ -193,6 +193,11 @@ void BusCore::run() {
 
 void BusCore::drive() noexcept {
   if (t_dispatch_frames != nullptr && dispatching_here()) return;
+  drive_from_outside();
+}
+
+/// Not from inside a callback of this bus.
+void BusCore::drive_from_outside() noexcept {
   do {
     if (!try_lock()) return;
     {

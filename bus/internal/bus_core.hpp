@@ -77,6 +77,7 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void tell_waiters() noexcept;
   void tell_of_room() noexcept;
   void drive() noexcept;
+  void drive_from_outside() noexcept;
   bool dispatch_one_turn() noexcept;
   void look_again() noexcept;
   /// Something was pushed. The ticket was drawn with seq_cst before, and the engines look for tickets after they said,

@@ -205,6 +205,8 @@ void BusCore::admit_waiting() noexcept {
   if (done.empty()) return;
   for (const auto& [pending, result] : done)
     pending->complete(result);
+  // Not as a publisher does: whoever let them in is not to run callbacks in his call.
+  if (options_.engine == Engine::combining) return drive();
   notify_dispatcher();
 }
 
