@@ -95,6 +95,8 @@ bool BusCore::pending_work() const noexcept {
 
 void BusCore::notify_other_dispatcher() noexcept {
   if (options_.engine == Engine::combining) {
+    // Inside a callback of whichever bus, what would run in our tail is for whoever dispatches that one.
+    if (t_dispatch_frames != nullptr) return drive();
     const JobTail tail(JobTail::After::publish);
     return drive_from_outside();
   }
@@ -404,9 +406,15 @@ std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options,
       return state;
     }
     registry_.emplace(state->id(), state);
-    // Before it has its place, lest events that are published behind that take more than it has room for.
-    if (gives_credit(*state)) credit_.add(state);
-    post_command(Command::Kind::add, state);
+    try {
+      // Before it has its place, lest events that are published behind that take more than it has room for.
+      if (gives_credit(*state)) credit_.add(state);
+      post_command(Command::Kind::add, state);
+    } catch (...) {
+      credit_.remove(*state);
+      registry_.erase(state->id());
+      throw;
+    }
   }
   notify_dispatcher_of_command();
   return state;

@@ -33,6 +33,13 @@ class Credit {
     update_under_lock();
   }
 
+  /// One that nobody has heard of yet.
+  void remove(const SubscriberState& state) {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(entries_, [&](const Entry& entry) { return entry.state.get() == &state; });
+    update_under_lock();
+  }
+
   // The dispatcher's.
   /// What it asked for is in its queue. Counts from the next update on.
   void joined(const SubscriberState& state) {

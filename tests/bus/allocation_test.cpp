@@ -270,6 +270,36 @@ INSTANTIATE_TEST_SUITE_P(Engines, Allocations, ::testing::Values(Engine::combini
 /// Commands that a bus takes before it allocates for another one, at most.
 constexpr std::size_t kCommandsInABlock = 16;
 
+// Whichever of its allocations fails: the bus does not know of it, and nobody waits for it.
+TEST(OutOfMemory, Subscribe_LeavesNothingBehind) {
+  for (std::size_t kept = 0; kept < kCommandsInABlock; ++kept) {
+    SharingBus bus(manual_options());
+    std::vector<Subscription> others;
+    for (std::size_t i = 0; i < kept; ++i)
+      others.push_back(bus.subscribe_all());
+    bool failed = true;
+    for (int nth = 0; failed; ++nth) {
+      SubscriptionOptions options = named("a name that is too long to be kept in place", Filter::all(), 1);
+      options.overflow = Overflow::backpressure;
+      Subscription sut;
+      int left = nth;
+      try {
+        const AtAllocation hook([&] {
+          if (left-- == 0) throw std::bad_alloc();
+        });
+        sut = bus.subscribe(std::move(options));
+        failed = false;
+      } catch (const std::bad_alloc&) {
+        ASSERT_EQ(bus.subscriber_count(), kept);
+        ASSERT_TRUE(bus.try_publish(tick(0)).accepted());
+      }
+    }
+    EXPECT_EQ(bus.subscriber_count(), kept + 1);
+    EXPECT_GT(bus.poll(), 1u);
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
 // The gap at the start of a late join reaches up to its first event, also when others publish while its place in the
 // order is written down.
 TEST(LateJoinWhileOthersPublish, WithoutAHistory_TheGapReachesUpToTheFirstEvent) {
