@@ -23,6 +23,8 @@ PublishResult BusCore::publish_where_room(EventDraft& draft, Mode mode) noexcept
     if (mode == Mode::try_publish) {
       if (may_help() && ingress_.pending() && dispatch_one_turn()) continue;
       refused_.fetch_add(1, std::memory_order_relaxed);
+      // What it has weighed in on for a moment may have been in the way of one who waits.
+      if (ingress_.bounded_in_bytes()) admit_waiting();
       look_again();
       return {PublishStatus::refused_full, 0};
     }

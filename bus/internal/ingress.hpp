@@ -54,7 +54,8 @@ class Ingress {
         sequence = ticket + 1;
         return Push::done;
       }
-      if (bytes != 0) bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+      // seq_cst with the next look at who waits, as are those who wait and then look.
+      if (bytes != 0) bytes_.fetch_sub(bytes, std::memory_order_seq_cst);
     }
     return closed() ? Push::closed : Push::full;
   }
@@ -215,10 +216,10 @@ class Ingress {
     return capacity_bytes_ == 0 || held == 0 || held + bytes <= capacity_bytes_;
   }
   bool reserve_bytes(std::size_t bytes, bool always) noexcept {
-    std::uint64_t held = bytes_.load(std::memory_order_relaxed);
+    std::uint64_t held = bytes_.load(std::memory_order_seq_cst);
     do {
       if (!always && !fits(held, bytes)) return false;
-    } while (!bytes_.compare_exchange_weak(held, held + bytes, std::memory_order_relaxed));
+    } while (!bytes_.compare_exchange_weak(held, held + bytes, std::memory_order_seq_cst));
     return true;
   }
 

@@ -159,6 +159,29 @@ TEST(TryPublish, Refused_LeavesTheDraftAsItWas) {
 
 // --- bounds in bytes at the ingress
 
+// One who is refused for the count has weighed in for a moment, and may have been in the way of one who waits.
+TEST(IngressBytes, TryPublishIsRefused_WhoWaitsForBytesIsLetIn) {
+  const Watchdog watchdog("IngressBytes.TryPublishIsRefused");
+  const std::size_t size = note(0)->size_bytes();
+  BusOptions options;
+  options.ingress_capacity = 1;
+  options.ingress_capacity_bytes = 2 * size + size / 2;
+  SharingBus bus(quiet(std::move(options)));
+  auto sut = bus.subscribe(Filter::all(), 100'000);
+  for (int round = 0; round < 200; ++round) {
+    std::thread refused([&] {
+      for (int i = 0; i < 4; ++i)
+        (void)bus.try_publish(note(1));
+    });
+    std::thread other([&] { bus.publish(note(2)); });
+    auto large = async_publish(bus, make_event(Note{3}, Routing{}, EventOrigin::user, 0, 2 * size), asio::use_future);
+    refused.join();
+    other.join();
+    ASSERT_TRUE(large.get().accepted());
+  }
+  EXPECT_TRUE(check_balanced(bus));
+}
+
 TEST(IngressBytes, Full_RefusesAndLetsTheOldestGo) {
   const std::size_t size = note(0)->size_bytes();
   BusOptions options = quiet(manual_options(100));
