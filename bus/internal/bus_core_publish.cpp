@@ -16,7 +16,7 @@ PublishResult BusCore::publish_where_room(EventDraft& draft, Mode mode) noexcept
   std::uint64_t sequence = 0;
   for (;;) {
     const bool may_use_reserve = mode == Mode::publish && t_dispatch_frames != nullptr && dispatching_here();
-    const std::uint64_t until = mode == Mode::publish ? Ingress::kUnlimited : credit_.until();
+    const Ingress::Limit* const until = mode == Mode::publish ? nullptr : &credit_.until();
     const auto pushed = ingress_.push(event, may_use_reserve ? Ingress::kReserve : 0, until, sequence);
     if (pushed == Ingress::Push::done) break;
     if (pushed == Ingress::Push::closed) return {PublishStatus::refused_closed, 0};
@@ -147,7 +147,7 @@ void BusCore::evict_under_side_mutex() noexcept {
 
 bool BusCore::try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept {
   std::uint64_t sequence = 0;
-  switch (ingress_.push(EventAccess::peek(pending.draft), 0, credit_.until(), sequence)) {
+  switch (ingress_.push(EventAccess::peek(pending.draft), 0, &credit_.until(), sequence)) {
     case Ingress::Push::full:
       return false;
     case Ingress::Push::closed:

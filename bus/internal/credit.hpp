@@ -21,9 +21,9 @@ class Credit {
   using StatePtr = std::shared_ptr<SubscriberState>;
 
   /// The first ticket that may not be given out. Any thread.
-  [[nodiscard]] std::uint64_t until() const noexcept { return until_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] const Ingress::Limit& until() const noexcept { return until_; }
   /// Any thread.
-  [[nodiscard]] bool limited() const noexcept { return until() != Ingress::kUnlimited; }
+  [[nodiscard]] bool limited() const noexcept { return until_.load(std::memory_order_seq_cst) != Ingress::kUnlimited; }
 
   /// Any thread. A late join has no room until it has joined.
   void add(StatePtr state) {
@@ -84,7 +84,7 @@ class Credit {
     until_.store(room == Ingress::kUnlimited ? room : done + room, std::memory_order_seq_cst);
   }
 
-  std::atomic<std::uint64_t> until_{Ingress::kUnlimited};
+  Ingress::Limit until_{Ingress::kUnlimited};
   std::atomic<std::uint64_t> done_{0};
   std::mutex mutex_;
   std::vector<Entry> entries_;

@@ -300,9 +300,34 @@ TEST(OutOfMemory, Subscribe_LeavesNothingBehind) {
   }
 }
 
+// Backpressure: between the two ends of a `subscribe` nobody lets in more than there is room for.
+TEST(SubscribeWhileOthersPublish, Backpressure_LosesNothing) {
+  for (std::size_t kept = 0; kept < kCommandsInABlock; ++kept) {
+    SharingBus bus(manual_options());
+    std::vector<Subscription> others;
+    for (std::size_t i = 0; i < kept; ++i)
+      others.push_back(bus.subscribe_all());
+    SubscriptionOptions options = named("sut", Filter::all(), 2);
+    options.overflow = Overflow::backpressure;
+    Subscription sut;
+    const auto publish = [&] {
+      for (std::uint64_t i = 0; i < 3; ++i)
+        (void)bus.try_publish(tick(i));
+    };
+    {
+      const AtAllocation hook(publish);
+      sut = bus.subscribe(std::move(options));
+    }
+    publish();
+    EXPECT_GT(bus.poll(), 0u);
+    EXPECT_EQ(sut.stats().lagged, 0u);
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
 // The gap at the start of a late join reaches up to its first event, also when others publish while its place in the
 // order is written down.
-TEST(LateJoinWhileOthersPublish, WithoutAHistory_TheGapReachesUpToTheFirstEvent) {
+TEST(SubscribeWhileOthersPublish, LateJoinWithoutAHistory_TheGapReachesUpToTheFirstEvent) {
   SharingBus bus;
   // Kept, so that each is one command.
   std::vector<Subscription> suts;
