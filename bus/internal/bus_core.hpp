@@ -99,7 +99,11 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void post_command(Command::Kind kind, StatePtr state, std::function<void()> done = {});
   void update_side_next();
   bool try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept;
-  void admit_waiting() noexcept;
+  void admit_waiting() noexcept {
+    if (waiting_count_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+      admit_those_waiting();
+  }
+  void admit_those_waiting() noexcept;
   /// Something can be dispatched now; with `pending_work` also something whose publisher is still writing it.
   [[nodiscard]] bool has_work() const noexcept;
   [[nodiscard]] bool pending_work() const noexcept;

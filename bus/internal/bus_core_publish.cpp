@@ -192,8 +192,7 @@ bool BusCore::cancel_publish(const std::shared_ptr<detail::PendingPublish>& pend
   return true;
 }
 
-void BusCore::admit_waiting() noexcept {
-  if (waiting_count_.load(std::memory_order_seq_cst) == 0) return;
+void BusCore::admit_those_waiting() noexcept {
   std::deque<std::pair<std::shared_ptr<detail::PendingPublish>, PublishResult>> done;
   {
     const std::scoped_lock lock(waiting_mutex_);
