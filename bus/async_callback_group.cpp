@@ -56,10 +56,15 @@ bool CallbackSubscription::Member::run() noexcept {
   std::size_t budget = kTurn;
   bool ended = false;
   bool empty = false;
-  while (budget != 0 && !ended && !stopped()) {
+  while (budget != 0 && !ended) {
     const Lent lent = subscription_.lend(budget);
     empty = lent.empty();
     if (empty) break;
+    if (stopped()) [[unlikely]] {
+      // By the destructor of what was lent before, or by whoever waited for this receive.
+      if (const auto events = lent.events(); !events.empty()) subscription_.unreceive(events.size());
+      break;
+    }
     ended = lent.closed() != nullptr;
     budget -= lent.events().size();
     if (const auto* each = std::get_if<Callback>(&callback_)) {
@@ -67,6 +72,8 @@ bool CallbackSubscription::Member::run() noexcept {
     } else {
       guarded([&] { std::get<BatchCallback>(callback_)(lent); });
     }
+    if (stopped()) [[unlikely]]
+      break;
   }
   if (ended || stopped()) {
     finish();

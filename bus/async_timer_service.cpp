@@ -68,11 +68,13 @@ class AsyncTimerService::Queue : public std::enable_shared_from_this<Queue> {
     const TimePoint now = std::chrono::steady_clock::now();
     // One by one, so that each may still cancel those behind it.
     while (!by_time_.empty() && by_time_.begin()->first.first <= now) {
-      const auto fn = std::move(by_time_.begin()->second);
+      auto fn = std::move(by_time_.begin()->second);
       due_.erase(by_time_.begin()->first.second);
       by_time_.erase(by_time_.begin());
       lock.unlock();
       fn();
+      // What it holds may end with it, and use this service.
+      fn = nullptr;
       lock.lock();
     }
     arm();

@@ -25,6 +25,11 @@ void relax_for(std::chrono::nanoseconds time) noexcept {
   }
 }
 
+/// Whether publishers who would rather wait do so for it.
+bool gives_credit(const SubscriberState& state) noexcept {
+  return state.overflow() == Overflow::backpressure && !state.is_inline();
+}
+
 }  // namespace
 
 BusCore::BusCore(BusOptions options)
@@ -58,7 +63,19 @@ void BusCore::unlock() noexcept {
   // A read-modify-write, like every try_lock: a publisher whose try_lock failed comes before this in the order of
   // `dispatching_`, so has_work() after it sees that publisher's event.
   dispatching_.exchange(false, std::memory_order_acq_rel);
-  if (lock_waiters_.load(std::memory_order_acquire) != 0) dispatching_.notify_all();
+  if (lock_waiters_.load(std::memory_order_acquire) != 0) [[unlikely]]
+    tell_waiters();
+}
+
+/// Whoever waits for room as well: what is left in the ring may be for a job that stands behind him.
+void BusCore::tell_waiters() noexcept {
+  dispatching_.notify_all();
+  if (room_waiters_.load(std::memory_order_relaxed) != 0) tell_of_room();
+}
+
+void BusCore::tell_of_room() noexcept {
+  room_told_.fetch_add(1, std::memory_order_release);
+  room_told_.notify_all();
 }
 
 // --- engines --------------------------------------------------------------------------------------------------------
@@ -78,8 +95,10 @@ bool BusCore::pending_work() const noexcept {
 
 void BusCore::notify_other_dispatcher() noexcept {
   if (options_.engine == Engine::combining) {
+    // Inside a callback of whichever bus, what would run in our tail is for whoever dispatches that one.
+    if (t_dispatch_frames != nullptr) return drive();
     const JobTail tail(JobTail::After::publish);
-    return drive();
+    return drive_from_outside();
   }
   if (options_.engine == Engine::thread && resting_.load(std::memory_order_seq_cst)) wake_runner();
 }
@@ -176,6 +195,11 @@ void BusCore::run() {
 
 void BusCore::drive() noexcept {
   if (t_dispatch_frames != nullptr && dispatching_here()) return;
+  drive_from_outside();
+}
+
+/// Not from inside a callback of this bus.
+void BusCore::drive_from_outside() noexcept {
   do {
     if (!try_lock()) return;
     {
@@ -242,7 +266,7 @@ void BusCore::close() {
 std::size_t BusCore::run_turn(std::size_t limit) noexcept {
   std::array<BusEvent*, Fanout::kTurn> batch;
   const std::size_t count = ingress_.pop_many(std::span(batch).first(std::min(limit, batch.size())));
-  if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
+  if (count != 0 && room_waiters_.load(std::memory_order_seq_cst) != 0) tell_of_room();
   fanout_.begin_turn();
   std::size_t from = 0;
   while (from < count) {
@@ -267,13 +291,17 @@ std::size_t BusCore::run_turn(std::size_t limit) noexcept {
 
 void BusCore::finish_turn() noexcept {
   fanout_.finish_turn();
-  const auto& counters = fanout_.counters();
-  credit_.set_done(counters.dispatched.load(std::memory_order_relaxed) + counters.lost.load(std::memory_order_relaxed));
+  credit_.set_done(settled());
   if (credit_.limited()) credit_.remove_ended();
   for (EventDraft& notice : fanout_.notices())
     publish(notice, Mode::publish);
   fanout_.notices().clear();
   admit_waiting();
+}
+
+std::uint64_t BusCore::settled() const noexcept {
+  const auto& counters = fanout_.counters();
+  return counters.dispatched.load(std::memory_order_relaxed) + counters.lost.load(std::memory_order_relaxed);
 }
 
 void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
@@ -301,7 +329,10 @@ void BusCore::settle_side_until(std::uint64_t ticket) noexcept {
 void BusCore::apply(Command& command) {
   switch (command.kind) {
     case Command::Kind::add:
-      return fanout_.add(*command.state, command.at + 1);
+      // Later than its place when the dispatcher was past it before it heard of the command.
+      fanout_.add(*command.state, std::max(command.at, settled()) + 1);
+      if (gives_credit(*command.state)) credit_.joined(*command.state);
+      return;
     case Command::Kind::end:
       return fanout_.end(command.state, CloseReason::unsubscribed);
     case Command::Kind::collect: {
@@ -375,9 +406,15 @@ std::shared_ptr<SubscriberState> BusCore::subscribe(SubscriptionOptions options,
       return state;
     }
     registry_.emplace(state->id(), state);
-    post_command(Command::Kind::add, state);
-    // At once, lest events that are published before the dispatcher knows of it take more than it has room for.
-    if (state->overflow() == Overflow::backpressure && !state->is_inline()) credit_.add(state);
+    try {
+      // Before it has its place, lest events that are published behind that take more than it has room for.
+      if (gives_credit(*state)) credit_.add(state);
+      post_command(Command::Kind::add, state);
+    } catch (...) {
+      credit_.remove(*state);
+      registry_.erase(state->id());
+      throw;
+    }
   }
   notify_dispatcher_of_command();
   return state;

@@ -74,7 +74,10 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   bool try_lock() noexcept { return !dispatching_.exchange(true, std::memory_order_acq_rel); }
   void lock() noexcept;
   void unlock() noexcept;
+  void tell_waiters() noexcept;
+  void tell_of_room() noexcept;
   void drive() noexcept;
+  void drive_from_outside() noexcept;
   bool dispatch_one_turn() noexcept;
   void look_again() noexcept;
   /// Something was pushed. The ticket was drawn with seq_cst before, and the engines look for tickets after they said,
@@ -96,7 +99,11 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   void post_command(Command::Kind kind, StatePtr state, std::function<void()> done = {});
   void update_side_next();
   bool try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept;
-  void admit_waiting() noexcept;
+  void admit_waiting() noexcept {
+    if (waiting_count_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+      admit_those_waiting();
+  }
+  void admit_those_waiting() noexcept;
   /// Something can be dispatched now; with `pending_work` also something whose publisher is still writing it.
   [[nodiscard]] bool has_work() const noexcept;
   [[nodiscard]] bool pending_work() const noexcept;
@@ -106,6 +113,8 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
 
   // Under the dispatch lock.
   std::size_t run_turn(std::size_t limit) noexcept;
+  /// The events below this ticket were dispatched, or lost.
+  [[nodiscard]] std::uint64_t settled() const noexcept;
   void settle_side_until(std::uint64_t ticket) noexcept;
   void apply(Command& command);
   void finish_turn() noexcept;
@@ -154,6 +163,9 @@ class BusCore : public std::enable_shared_from_this<BusCore> {
   absl::btree_map<SubscriptionId, StatePtr> registry_;
   SubscriptionId last_id_ = 0;
   bool registry_closed_ = false;
+
+  /// Changes when those who wait for room are to look again. Here, for it is seldom looked at.
+  std::atomic<std::uint32_t> room_told_{0};
 };
 
 inline PublishResult BusCore::publish(BusEvent& event) noexcept {

@@ -16,13 +16,15 @@ PublishResult BusCore::publish_where_room(EventDraft& draft, Mode mode) noexcept
   std::uint64_t sequence = 0;
   for (;;) {
     const bool may_use_reserve = mode == Mode::publish && t_dispatch_frames != nullptr && dispatching_here();
-    const std::uint64_t until = mode == Mode::publish ? Ingress::kUnlimited : credit_.until();
+    const Ingress::Limit* const until = mode == Mode::publish ? nullptr : &credit_.until();
     const auto pushed = ingress_.push(event, may_use_reserve ? Ingress::kReserve : 0, until, sequence);
     if (pushed == Ingress::Push::done) break;
     if (pushed == Ingress::Push::closed) return {PublishStatus::refused_closed, 0};
     if (mode == Mode::try_publish) {
       if (may_help() && ingress_.pending() && dispatch_one_turn()) continue;
       refused_.fetch_add(1, std::memory_order_relaxed);
+      // What it has weighed in on for a moment may have been in the way of one who waits.
+      if (ingress_.bounded_in_bytes()) admit_waiting();
       look_again();
       return {PublishStatus::refused_full, 0};
     }
@@ -56,7 +58,7 @@ PublishBatchResult BusCore::publish_batch(std::span<EventDraft> drafts) noexcept
         ingress_.bounded_in_bytes() ? 0 : ingress_.push_many(std::span(chunk).first(wanted), first);
     if (count == 0) {
       // Full, closed, empty draft: all the ways a single publish knows.
-      if (!one_by_one(drafts.first(1))) break;
+      if (!one_by_one(drafts.first(1)) && ingress_.closed()) break;
       drafts = drafts.subspan(1);
       continue;
     }
@@ -96,15 +98,18 @@ void BusCore::make_room(std::size_t bytes) noexcept {
   if (dispatch_one_turn()) return;
   if (nested) return evict_oldest(bytes);
   // seq_cst on the counter and on the head, here and in run_turn: either the dispatcher sees that we wait, or we see
-  // that it popped. Wait only while the ring is still full: one that was emptied meanwhile may never see a pop again.
+  // that it popped. And whoever holds the lock sees, when he leaves, that we wait for it too: he may leave a full ring.
   room_waiters_.fetch_add(1, std::memory_order_seq_cst);
-  if (const std::uint64_t head = ingress_.head(); ingress_.full_at(head, bytes)) {
+  lock_waiters_.fetch_add(1, std::memory_order_acq_rel);
+  const std::uint32_t told = room_told_.load(std::memory_order_acquire);
+  if (ingress_.full_now(bytes)) {
     if (try_lock()) {
       unlock();
     } else {
-      ingress_.wait_for_pop(head);
+      room_told_.wait(told, std::memory_order_acquire);
     }
   }
+  lock_waiters_.fetch_sub(1, std::memory_order_relaxed);
   room_waiters_.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -132,7 +137,7 @@ void BusCore::evict_under_side_mutex() noexcept {
   side_next_.store(std::min(side_next_.load(std::memory_order_relaxed), ingress_.head()), std::memory_order_release);
   if (BusEvent* event = ingress_.pop()) {
     evicted_.push_back(event);
-    if (room_waiters_.load(std::memory_order_seq_cst) != 0) ingress_.notify_pop();
+    if (room_waiters_.load(std::memory_order_seq_cst) != 0) tell_of_room();
   } else {
     // Its publisher holds a ticket and is two instructions from done.
     std::this_thread::yield();
@@ -142,7 +147,7 @@ void BusCore::evict_under_side_mutex() noexcept {
 
 bool BusCore::try_push_waiting(detail::PendingPublish& pending, PublishResult& result) noexcept {
   std::uint64_t sequence = 0;
-  switch (ingress_.push(EventAccess::peek(pending.draft), 0, credit_.until(), sequence)) {
+  switch (ingress_.push(EventAccess::peek(pending.draft), 0, &credit_.until(), sequence)) {
     case Ingress::Push::full:
       return false;
     case Ingress::Push::closed:
@@ -187,8 +192,7 @@ bool BusCore::cancel_publish(const std::shared_ptr<detail::PendingPublish>& pend
   return true;
 }
 
-void BusCore::admit_waiting() noexcept {
-  if (waiting_count_.load(std::memory_order_seq_cst) == 0) return;
+void BusCore::admit_those_waiting() noexcept {
   std::deque<std::pair<std::shared_ptr<detail::PendingPublish>, PublishResult>> done;
   {
     const std::scoped_lock lock(waiting_mutex_);
@@ -202,6 +206,8 @@ void BusCore::admit_waiting() noexcept {
   if (done.empty()) return;
   for (const auto& [pending, result] : done)
     pending->complete(result);
+  // Not as a publisher does: whoever let them in is not to run callbacks in his call.
+  if (options_.engine == Engine::combining) return drive();
   notify_dispatcher();
 }
 

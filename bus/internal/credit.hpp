@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "bus/internal/ingress.hpp"
@@ -19,19 +21,41 @@ class Credit {
   using StatePtr = std::shared_ptr<SubscriberState>;
 
   /// The first ticket that may not be given out. Any thread.
-  [[nodiscard]] std::uint64_t until() const noexcept { return until_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] const Ingress::Limit& until() const noexcept { return until_; }
   /// Any thread.
-  [[nodiscard]] bool limited() const noexcept { return until() != Ingress::kUnlimited; }
+  [[nodiscard]] bool limited() const noexcept { return until_.load(std::memory_order_seq_cst) != Ingress::kUnlimited; }
 
-  // The dispatcher's.
+  /// Any thread. A late join has no room until it has joined.
   void add(StatePtr state) {
     const std::scoped_lock lock(mutex_);
-    states_.push_back(std::move(state));
+    const bool joining = state->start().from != Start::From::live;
+    entries_.push_back({std::move(state), joining});
     update_under_lock();
   }
-  void remove_ended() {
+
+  /// One that nobody has heard of yet.
+  void remove(const SubscriberState& state) {
     const std::scoped_lock lock(mutex_);
-    std::erase_if(states_, [](const StatePtr& state) { return state->ended() || state->is_let_go(); });
+    std::erase_if(entries_, [&](const Entry& entry) { return entry.state.get() == &state; });
+    update_under_lock();
+  }
+
+  // The dispatcher's.
+  /// What it asked for is in its queue. Counts from the next update on.
+  void joined(const SubscriberState& state) {
+    const std::scoped_lock lock(mutex_);
+    for (Entry& entry : entries_) {
+      if (entry.state.get() == &state) entry.joining = false;
+    }
+  }
+  void remove_ended() {
+    // They go after the lock, for what they have queued is the user's.
+    std::vector<Entry> gone;
+    const std::scoped_lock lock(mutex_);
+    const auto stays = [](const Entry& entry) { return !entry.state->ended() && !entry.state->is_let_go(); };
+    const auto first_gone = std::partition(entries_.begin(), entries_.end(), stays);
+    gone.assign(std::move_iterator(first_gone), std::move_iterator(entries_.end()));
+    entries_.erase(first_gone, entries_.end());
     update_under_lock();
   }
   /// All tickets below `done` are in the queues.
@@ -44,21 +68,26 @@ class Credit {
   }
 
  private:
+  struct Entry {
+    StatePtr state;
+    bool joining;
+  };
+
   void update_under_lock() {
     // First how far the dispatcher is, then how full the queues are: what comes between is counted twice, never missed.
     const std::uint64_t done = done_.load(std::memory_order_acquire);
     std::uint64_t room = Ingress::kUnlimited;
-    for (const StatePtr& state : states_) {
-      room =
-          std::min<std::uint64_t>(room, state->capacity() - std::min<std::uint64_t>(state->depth(), state->capacity()));
+    for (const auto& [state, joining] : entries_) {
+      const std::uint64_t capacity = joining ? 0 : state->capacity();
+      room = std::min(room, capacity - std::min(state->depth(), capacity));
     }
     until_.store(room == Ingress::kUnlimited ? room : done + room, std::memory_order_seq_cst);
   }
 
-  std::atomic<std::uint64_t> until_{Ingress::kUnlimited};
+  Ingress::Limit until_{Ingress::kUnlimited};
   std::atomic<std::uint64_t> done_{0};
   std::mutex mutex_;
-  std::vector<StatePtr> states_;
+  std::vector<Entry> entries_;
 };
 
 }  // namespace sharingbus::internal

@@ -434,7 +434,8 @@ void Fanout::replay(SubscriberState& state, std::uint64_t next_sequence) {
 void Fanout::end(const StatePtr& state, CloseReason why) {
   remove(*state);
   state->end(why);
-  touch(*state);
+  // That of one with an inbox is touched with its last entry; when it had been removed before, it may be gone.
+  if (state->inbox() == nullptr) touch(*state);
   removed_.push_back(state);
 }
 

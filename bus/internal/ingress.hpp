@@ -43,9 +43,11 @@ class Ingress {
   Ingress(const Ingress&) = delete;
   Ingress& operator=(const Ingress&) = delete;
 
-  /// On `done` the ring owns the event and its sequence is set. `extra`: how far past capacity it may go; `until`: the
-  /// first ticket that may not be given out.
-  Push push(BusEvent* event, std::size_t extra, std::uint64_t until, std::uint64_t& sequence) noexcept {
+  /// The first ticket that may not be given out.
+  using Limit = std::atomic<std::uint64_t>;
+  /// On `done` the ring owns the event and its sequence is set. `extra`: how far past capacity it may go; `until` may
+  /// be null.
+  Push push(BusEvent* event, std::size_t extra, const Limit* until, std::uint64_t& sequence) noexcept {
     const std::size_t bytes = capacity_bytes_ != 0 ? event->size_bytes() : 0;
     std::uint64_t ticket = 0;
     if (bytes == 0 || reserve_bytes(bytes, extra != 0)) {
@@ -54,7 +56,8 @@ class Ingress {
         sequence = ticket + 1;
         return Push::done;
       }
-      if (bytes != 0) bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+      // seq_cst with the next look at who waits, as are those who wait and then look.
+      if (bytes != 0) bytes_.fetch_sub(bytes, std::memory_order_seq_cst);
     }
     return closed() ? Push::closed : Push::full;
   }
@@ -77,7 +80,7 @@ class Ingress {
   /// bus with a bound in bytes.
   std::size_t push_many(std::span<BusEvent* const> events, std::uint64_t& first_sequence) noexcept {
     std::uint64_t ticket = 0;
-    const std::size_t count = draw(events.size(), 0, kUnlimited, ticket);
+    const std::size_t count = draw(events.size(), 0, nullptr, ticket);
     for (std::size_t i = 0; i < count; ++i)
       write(ticket + i, events[i]);
     first_sequence = ticket + 1;
@@ -145,7 +148,7 @@ class Ingress {
   [[nodiscard]] bool closed() const noexcept { return (tail_.load(std::memory_order_acquire) & kClosed) != 0; }
 
   /// Tickets given out.
-  [[nodiscard]] std::uint64_t tail() const noexcept { return tail_.load(std::memory_order_acquire) & ~kClosed; }
+  [[nodiscard]] std::uint64_t tail() const noexcept { return tail_.load(std::memory_order_seq_cst) & ~kClosed; }
   /// Tickets popped.
   [[nodiscard]] std::uint64_t head() const noexcept { return head_.load(std::memory_order_acquire); }
 
@@ -156,10 +159,10 @@ class Ingress {
     return depth >= capacity_ + extra ||
            (extra == 0 && depth != 0 && !fits(bytes_.load(std::memory_order_relaxed), bytes));
   }
-
-  /// Blocks while nothing was popped since `head` was read.
-  void wait_for_pop(std::uint64_t head) const noexcept { head_.wait(head, std::memory_order_seq_cst); }
-  void notify_pop() noexcept { head_.notify_all(); }
+  /// In one order with the pops.
+  [[nodiscard]] bool full_now(std::size_t bytes) const noexcept {
+    return full_at(head_.load(std::memory_order_seq_cst), bytes);
+  }
 
  private:
   /// Two cache lines of cells.
@@ -172,30 +175,32 @@ class Ingress {
   };
 
   /// Takes up to `wanted` tickets in a row and returns how many; 0: full or closed.
-  std::size_t draw(std::size_t wanted, std::size_t extra, std::uint64_t until, std::uint64_t& first) noexcept {
-    std::uint64_t ticket = tail_.load(std::memory_order_relaxed);
+  std::size_t draw(std::size_t wanted, std::size_t extra, const Limit* until, std::uint64_t& first) noexcept {
+    std::uint64_t ticket = tail_.load(std::memory_order_seq_cst);
     for (;;) {
-      if ((ticket & kClosed) != 0 || ticket >= until) return 0;
+      // After the tail, in one order: of whoever lowers it and then looks at the tail, one ticket at most goes
+      // unheeded, the next one. No queue is too small for that.
+      const std::uint64_t end = until != nullptr ? until->load(std::memory_order_seq_cst) : kUnlimited;
+      if ((ticket & kClosed) != 0 || ticket >= end) return 0;
       // Acquire pairs with pop's exchange of head_: room that is seen is room in the cells, up to the check below.
       const std::uint64_t head = head_.load(std::memory_order_acquire);
       if (head > ticket) {
         // Our look at the tail is so old that its place has been popped already.
-        ticket = tail_.load(std::memory_order_acquire);
+        ticket = tail_.load(std::memory_order_seq_cst);
         continue;
       }
       if (ticket - head >= capacity_ + extra) return 0;
-      const std::uint64_t room = std::min<std::uint64_t>(capacity_ + extra - (ticket - head), until - ticket);
+      const std::uint64_t room = std::min<std::uint64_t>(capacity_ + extra - (ticket - head), end - ticket);
       const std::size_t limit = std::min<std::uint64_t>(wanted, room);
       std::size_t count = 0;
       // Acquire pairs with the release in pop: the cell is empty before it is written again.
       while (count < limit && cells_[(ticket + count) & mask_].turn.load(std::memory_order_acquire) == ticket + count)
         ++count;
       if (count == 0) {
-        const std::uint64_t now = tail_.load(std::memory_order_relaxed);
+        const std::uint64_t now = tail_.load(std::memory_order_seq_cst);
         if (now == ticket) return 0;
         ticket = now;
-      } else if (tail_.compare_exchange_weak(ticket, ticket + count, std::memory_order_seq_cst,
-                                             std::memory_order_relaxed)) {
+      } else if (tail_.compare_exchange_weak(ticket, ticket + count, std::memory_order_seq_cst)) {
         first = ticket;
         return count;
       }
@@ -215,10 +220,10 @@ class Ingress {
     return capacity_bytes_ == 0 || held == 0 || held + bytes <= capacity_bytes_;
   }
   bool reserve_bytes(std::size_t bytes, bool always) noexcept {
-    std::uint64_t held = bytes_.load(std::memory_order_relaxed);
+    std::uint64_t held = bytes_.load(std::memory_order_seq_cst);
     do {
       if (!always && !fits(held, bytes)) return false;
-    } while (!bytes_.compare_exchange_weak(held, held + bytes, std::memory_order_relaxed));
+    } while (!bytes_.compare_exchange_weak(held, held + bytes, std::memory_order_seq_cst));
     return true;
   }
 

@@ -20,6 +20,15 @@ namespace {
 /// (connector_id, session_id)
 using Key = std::pair<std::string_view, std::string_view>;
 
+/// A value for a `key=value` log line: control characters, which a peer could forge lines with, become `?`.
+std::string printable(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (static_cast<unsigned char>(c) < 0x20U || c == 0x7F) c = '?';
+  }
+  return result;
+}
+
 }  // namespace
 
 /// Bounded table of bindings, least recently used out first. They are found by open addressing with linear probing over
@@ -331,8 +340,9 @@ void ScrollIdBinder::follow_session(StagedEvent& event) {
     }
     table_->unparseable.fetch_add(1, std::memory_order_relaxed);
     if (log_) {
-      log_(LogLevel::warn, "scroll id does not parse connector_id=" + registered->connector_id +
-                               " session_id=" + registered->session_id + " scroll_id=" + registered->scroll_id);
+      log_(LogLevel::warn, "scroll id does not parse connector_id=" + printable(registered->connector_id) +
+                               " session_id=" + printable(registered->session_id) +
+                               " scroll_id=" + printable(registered->scroll_id));
     }
   }
   if (to_be_stamped(routing)) {

@@ -1,5 +1,5 @@
-// After warm-up an event costs no allocation on its way from publish to its receivers, whichever way they receive. A
-// program of its own, for it replaces operator new.
+// After warm-up an event costs no allocation on its way from publish to its receivers, whichever way they receive; and
+// what happens around an allocation. A program of its own, for it replaces operator new.
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -18,20 +18,43 @@
 #include "bus/async.hpp"
 #include "tests/bus/test_events.hpp"
 #include "tests/support/bus_harness.hpp"
+#include "tests/support/bus_oracle.hpp"
 
 namespace {
 
 std::atomic<std::uint64_t> allocations{0};
+thread_local const std::function<void()>* at_allocation = nullptr;
+
+/// Calls `fn` before each allocation of this thread, but not for its own.
+class AtAllocation {
+ public:
+  explicit AtAllocation(std::function<void()> fn) : fn_(std::move(fn)) { at_allocation = &fn_; }
+  ~AtAllocation() { at_allocation = nullptr; }
+  AtAllocation(const AtAllocation&) = delete;
+  AtAllocation& operator=(const AtAllocation&) = delete;
+
+ private:
+  const std::function<void()> fn_;
+};
+
+void before_allocation() {
+  const auto* const fn = std::exchange(at_allocation, nullptr);
+  if (fn == nullptr) return;
+  (*fn)();
+  at_allocation = fn;
+}
 
 }  // namespace
 
 void* operator new(std::size_t size) {
+  before_allocation();
   void* const block = std::malloc(size);
   if (block == nullptr) throw std::bad_alloc();
   allocations.fetch_add(1, std::memory_order_relaxed);
   return block;
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
+  before_allocation();
   const auto align = static_cast<std::size_t>(alignment);
   void* const block = std::aligned_alloc(align, (size + align - 1) / align * align);
   if (block == nullptr) throw std::bad_alloc();
@@ -243,6 +266,88 @@ TEST_P(Allocations, NoneWithAsyncWait) {
 
 INSTANTIATE_TEST_SUITE_P(Engines, Allocations, ::testing::Values(Engine::combining, Engine::manual, Engine::executor),
                          [](const auto& instance) { return name_of(instance.param); });
+
+/// Commands that a bus takes before it allocates for another one, at most.
+constexpr std::size_t kCommandsInABlock = 16;
+
+// Whichever of its allocations fails: the bus does not know of it, and nobody waits for it.
+TEST(OutOfMemory, Subscribe_LeavesNothingBehind) {
+  for (std::size_t kept = 0; kept < kCommandsInABlock; ++kept) {
+    SharingBus bus(manual_options());
+    std::vector<Subscription> others;
+    for (std::size_t i = 0; i < kept; ++i)
+      others.push_back(bus.subscribe_all());
+    bool failed = true;
+    for (int nth = 0; failed; ++nth) {
+      SubscriptionOptions options = named("a name that is too long to be kept in place", Filter::all(), 1);
+      options.overflow = Overflow::backpressure;
+      Subscription sut;
+      int left = nth;
+      try {
+        const AtAllocation hook([&] {
+          if (left-- == 0) throw std::bad_alloc();
+        });
+        sut = bus.subscribe(std::move(options));
+        failed = false;
+      } catch (const std::bad_alloc&) {
+        ASSERT_EQ(bus.subscriber_count(), kept);
+        ASSERT_TRUE(bus.try_publish(tick(0)).accepted());
+      }
+    }
+    EXPECT_EQ(bus.subscriber_count(), kept + 1);
+    EXPECT_GT(bus.poll(), 1u);
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
+// Backpressure: between the two ends of a `subscribe` nobody lets in more than there is room for.
+TEST(SubscribeWhileOthersPublish, Backpressure_LosesNothing) {
+  for (std::size_t kept = 0; kept < kCommandsInABlock; ++kept) {
+    SharingBus bus(manual_options());
+    std::vector<Subscription> others;
+    for (std::size_t i = 0; i < kept; ++i)
+      others.push_back(bus.subscribe_all());
+    SubscriptionOptions options = named("sut", Filter::all(), 2);
+    options.overflow = Overflow::backpressure;
+    Subscription sut;
+    const auto publish = [&] {
+      for (std::uint64_t i = 0; i < 3; ++i)
+        (void)bus.try_publish(tick(i));
+    };
+    {
+      const AtAllocation hook(publish);
+      sut = bus.subscribe(std::move(options));
+    }
+    publish();
+    EXPECT_GT(bus.poll(), 0u);
+    EXPECT_EQ(sut.stats().lagged, 0u);
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
+// The gap at the start of a late join reaches up to its first event, also when others publish while its place in the
+// order is written down.
+TEST(SubscribeWhileOthersPublish, LateJoinWithoutAHistory_TheGapReachesUpToTheFirstEvent) {
+  SharingBus bus;
+  // Kept, so that each is one command.
+  std::vector<Subscription> suts;
+  for (std::size_t i = 0; i < 2 * kCommandsInABlock; ++i) {
+    bus.publish(tick(i));
+    SubscriptionOptions options = named("sut", Filter::all(), 1000);
+    options.start = Start::sequence(1);
+    Subscription& sut = suts.emplace_back();
+    {
+      const AtAllocation hook([&] { bus.publish(tick(i)); });
+      sut = bus.subscribe(std::move(options));
+    }
+    bus.publish(tick(i));
+    const Received first = sut.try_receive();
+    const Received second = sut.try_receive();
+    ASSERT_NE(first.gap(), nullptr);
+    ASSERT_NE(second.event(), nullptr);
+    ASSERT_EQ(first.gap()->last + 1, (*second.event())->sequence());
+  }
+}
 
 }  // namespace
 }  // namespace sharingbus

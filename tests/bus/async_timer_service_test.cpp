@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <future>
+#include <memory>
 #include <optional>
 #include <set>
 #include <thread>
@@ -54,6 +55,34 @@ TEST(AsyncTimerService, SameTime_FiresInOrderOfScheduling) {
   ASSERT_EQ(fired.size(), 20u);
   for (int i = 0; i < 20; ++i)
     EXPECT_EQ(fired[static_cast<std::size_t>(i)], i);
+}
+
+/// Has a timer of its own until its end.
+struct OwnerOfATimer {
+  explicit OwnerOfATimer(TimerService& timers)
+      : service(timers), own(timers.schedule_at(timers.now() + hours(1), [] {})) {}
+  OwnerOfATimer(const OwnerOfATimer&) = delete;
+  OwnerOfATimer& operator=(const OwnerOfATimer&) = delete;
+  ~OwnerOfATimer() { service.cancel(own); }
+  TimerService& service;
+  const TimerId own;
+};
+
+TEST(AsyncTimerService, FunctionHoldsTheLastOfAnOwner_WhoCancelsAnotherTimer) {
+  const Watchdog watchdog("AsyncTimerService.FunctionHoldsTheLast");
+  asio::io_context context;
+  AsyncTimerService sut(context.get_executor());
+  sut.schedule_at(sut.now(), [owner = std::make_shared<OwnerOfATimer>(sut)] {});
+  context.run();
+  EXPECT_EQ(sut.pending(), 0u);
+}
+
+TEST(ManualTimerService, FunctionHoldsTheLastOfAnOwner_WhoCancelsAnotherTimer) {
+  const Watchdog watchdog("ManualTimerService.FunctionHoldsTheLast");
+  test::ManualTimerService sut;
+  sut.schedule_at(sut.now(), [owner = std::make_shared<OwnerOfATimer>(sut)] {});
+  EXPECT_EQ(sut.advance({}), 1u);
+  EXPECT_EQ(sut.pending(), 0u);
 }
 
 TEST(AsyncTimerService, Cancelled_DoesNotFire) {

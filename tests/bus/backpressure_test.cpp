@@ -1,6 +1,9 @@
 // O: backpressure. `async_publish` waits and `try_publish` refuses before a loss can happen; a plain publish goes
 // through and that queue drops the newest; other subscribers keep being served.
+#include <array>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,6 +15,7 @@
 #include "tests/bus/stream_text.hpp"
 #include "tests/bus/test_events.hpp"
 #include "tests/support/bus_oracle.hpp"
+#include "tests/support/watchdog.hpp"
 
 namespace sharingbus {
 namespace {
@@ -94,6 +98,82 @@ TEST(Backpressure, JustSubscribed_CountsAtOnce) {
   EXPECT_LE(accepted, 2);
   poll_all(bus);
   EXPECT_EQ(sut.stats().lagged, 0u);
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+// What a late join asks for fills its queue, too, so nothing may be let in for it before that is there.
+TEST(Backpressure, LateJoin_CountsWithWhatItAskedFor) {
+  BusOptions options = manual_options();
+  options.history_events = 10;
+  SharingBus bus(std::move(options));
+  publish_notes(bus, 1, 10);
+  poll_all(bus);
+  SubscriptionOptions late = with_overflow(Overflow::backpressure, 12);
+  late.start = Start::last(10);
+  auto sut = bus.subscribe(std::move(late));
+  std::uint64_t next = 11;
+  const auto publish_some = [&] {
+    for (int i = 0; i < 20; ++i)
+      next += bus.try_publish(note(next)).accepted() ? 1 : 0;
+  };
+  publish_some();
+  poll_all(bus);
+  publish_some();
+  poll_all(bus);
+  EXPECT_EQ(next, 13u);
+  EXPECT_EQ(sut.stats().lagged, 0u);
+  EXPECT_EQ(stream_text(sut), "1 2 3 4 5 6 7 8 9 10 11 12");
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+TEST(Backpressure, LateJoinIsLetGoBeforeItBegan_FreesThePublishers) {
+  BusOptions options = manual_options();
+  options.history_events = 10;
+  SharingBus bus(std::move(options));
+  publish_notes(bus, 1, 10);
+  SubscriptionOptions late = with_overflow(Overflow::backpressure, 12);
+  late.start = Start::last(10);
+  {
+    const Subscription sut = bus.subscribe(std::move(late));
+    EXPECT_FALSE(bus.try_publish(note(11)).accepted());
+  }
+  poll_all(bus);
+  EXPECT_TRUE(bus.try_publish(note(11)).accepted());
+}
+
+/// A payload whose end is the user's code.
+struct AtItsEnd {
+  static constexpr std::string_view event_name = "test_at_its_end";
+  std::function<void()> call;
+
+  explicit AtItsEnd(std::function<void()> fn) : call(std::move(fn)) {}
+  AtItsEnd(AtItsEnd&& other) noexcept : call(std::exchange(other.call, nullptr)) {}
+  AtItsEnd& operator=(AtItsEnd&&) = delete;
+  ~AtItsEnd() {
+    if (call) call();
+  }
+};
+
+// What it had queued is destroyed under no lock that a receive takes.
+TEST(Backpressure, LetGoWithEventsQueued_TheirDestructorsMayReceive) {
+  const Watchdog watchdog("Backpressure.LetGoWithEventsQueued");
+  SharingBus bus(manual_options());
+  auto other = bus.subscribe(with_overflow(Overflow::backpressure, 10));
+  std::uint64_t received = 0;
+  {
+    SubscriptionOptions requests = with_overflow(Overflow::backpressure, 10);
+    requests.filter = Filter::type<AtItsEnd>();
+    auto sut = bus.subscribe(std::move(requests));
+    publish_notes(bus, 1, 1);
+    bus.publish(AtItsEnd([&] { received = value_of(other.try_receive()); }));
+    poll_all(bus);
+    EXPECT_EQ(value_of(other.try_receive()), 1u);
+    EXPECT_NE(other.try_receive().get_if<AtItsEnd>(), nullptr);
+    publish_notes(bus, 2, 2);
+  }
+  EXPECT_EQ(received, 0u);
+  poll_all(bus);
+  EXPECT_EQ(received, 2u);
   EXPECT_TRUE(check_balanced(bus));
 }
 

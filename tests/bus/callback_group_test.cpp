@@ -499,6 +499,68 @@ TEST(CallbackGroups, MemberLetGoFromOutside_IsNeverCalledAfterwards) {
   EXPECT_TRUE(check_balanced(bus));
 }
 
+// The last of it in the bus is a command, behind which neither the member nor its group is there any more.
+TEST(CallbackGroups, LetGoThenUnsubscribedByItsId_TouchesNothingThatIsGone) {
+  asio::io_context context;
+  SharingBus bus(manual_options());
+  SubscriptionId id = 0;
+  {
+    const CallbackSubscription sut = subscribe_on(
+        bus, context.get_executor(), named("sut", Filter::kind(EventKind::request)), [](const Received&) {});
+    id = sut.id();
+  }
+  publish_notes(bus, 1, 2);
+  bus.unsubscribe(id);
+  EXPECT_EQ(bus.poll(1), 1u);
+  EXPECT_EQ(bus.poll(), 1u);
+  EXPECT_EQ(bus.subscriber_count(), 0u);
+  EXPECT_TRUE(check_balanced(bus));
+}
+
+/// A payload that holds something of the user's.
+struct Holder {
+  static constexpr std::string_view event_name = "test_holder";
+  std::shared_ptr<void> held;
+};
+
+// Receiving gives back the run before, whose last payload may hold whoever owns the subscription.
+TEST(CallbackGroups, LetGoWhileItsWorkerReceives_IsNotCalledWithWhatCame) {
+  struct Owner {
+    CallbackSubscription subscription;
+  };
+  for (const bool batches : {false, true}) {
+    asio::io_context context;
+    SharingBus bus(manual_options());
+    CallbackGroup group(bus, context.get_executor());
+    auto owner = std::make_shared<Owner>();
+    const std::weak_ptr<Owner> watched = owner;
+    std::uint64_t seen = 0;
+    if (batches) {
+      owner->subscription = group.subscribe_batches(named("sut"), [&](const Lent& lent) {
+        EXPECT_FALSE(watched.expired());
+        seen += lent.events().size();
+      });
+    } else {
+      owner->subscription = group.subscribe(named("sut"), [&](const Received&) {
+        EXPECT_FALSE(watched.expired());
+        ++seen;
+      });
+    }
+    bus.publish(Holder{std::move(owner)});
+    publish_notes(bus, 2, 2);
+    EXPECT_EQ(bus.poll(), 2u);
+    publish_notes(bus, 3, 4);
+    EXPECT_EQ(bus.poll(), 2u);
+    context.poll();
+    EXPECT_TRUE(watched.expired());
+    EXPECT_EQ(seen, 2u);
+    poll_all(bus);
+    bus.close();
+    EXPECT_EQ(bus.snapshot().retired.discarded, 2u);
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
 TEST(CallbackGroups, Thousands_MostlyIdle_AllGetTheirOwn) {
   asio::io_context context;
   SharingBus bus;

@@ -1,7 +1,10 @@
 // One suite over all four dispatch engines: the guarantees of spec 1 do not depend on who dispatches.
 #include <array>
 #include <atomic>
+#include <future>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -342,13 +345,75 @@ TEST(ExecutorEngine, BusIsGoneWithAJobOutstanding_JobIsHarmless) {
   context.run();
 }
 
+/// Keeps jobs until somebody runs them.
+struct KeptJobs final : DispatchScheduler {
+  void schedule(DispatchJob job) override {
+    const std::scoped_lock lock(mutex);
+    jobs.push_back(std::move(job));
+  }
+  /// False: there is none.
+  bool run_one() {
+    std::optional<DispatchJob> job;
+    {
+      const std::scoped_lock lock(mutex);
+      if (jobs.empty()) return false;
+      job.emplace(std::move(jobs.back()));
+      jobs.pop_back();
+    }
+    (*job)();
+    return true;
+  }
+  std::mutex mutex;
+  std::vector<DispatchJob> jobs;
+};
+
+// A full ingress: the job that would dispatch may stand behind the very publisher who waits for room, so whoever he
+// found dispatching tells him that he has left.
+class DispatcherLeaves : public ::testing::TestWithParam<bool> {};
+
+TEST_P(DispatcherLeaves, PublisherWhoWaitsForRoom_GoesOn) {
+  const Watchdog watchdog("DispatcherLeaves");
+  for (int round = 0; round < 5; ++round) {
+    const auto jobs = std::make_shared<KeptJobs>();
+    BusOptions options;
+    options.engine = Engine::executor;
+    options.ingress_capacity = 4;
+    options.scheduler = jobs;
+    SharingBus bus(std::move(options));
+    std::promise<void> entered;
+    std::atomic<bool> full{false};
+    auto held_up = bus.subscribe_inline(named("held up"), [&](const EventRef& event) {
+      if (event->get_if<Note>()->value != 1) return;
+      entered.set_value();
+      while (!full)
+        std::this_thread::yield();
+      // For the publisher to go to sleep; if he does not, less is tested.
+      std::this_thread::sleep_for(kNothingComes);
+    });
+    while (jobs->run_one()) {
+    }
+    bus.publish(note(1));
+    std::thread other([&] {
+      if (GetParam()) return bus.flush();
+      EXPECT_EQ(bus.poll(1), 1u);
+    });
+    entered.get_future().wait();
+    // This thread is the one that would run the jobs.
+    publish_notes(bus, 2, 5);
+    full = true;
+    EXPECT_TRUE(bus.publish(note(6)).accepted());
+    other.join();
+    while (jobs->run_one()) {
+    }
+    EXPECT_EQ(held_up.stats().received, 6u);
+    EXPECT_EQ(bus.snapshot().ingress_lost, 0u);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(FlushOrPoll, DispatcherLeaves, ::testing::Bool());
+
 // A scheduler of the user's own.
 TEST(ExecutorEngine, OwnScheduler_RunsTheJobs) {
-  struct Jobs final : DispatchScheduler {
-    void schedule(DispatchJob job) override { jobs.push_back(std::move(job)); }
-    std::vector<DispatchJob> jobs;
-  };
-  const auto jobs = std::make_shared<Jobs>();
+  const auto jobs = std::make_shared<KeptJobs>();
   BusOptions options;
   options.engine = Engine::executor;
   options.scheduler = jobs;
@@ -356,10 +421,7 @@ TEST(ExecutorEngine, OwnScheduler_RunsTheJobs) {
   auto sut = bus.subscribe_all();
   publish_notes(bus, 1, 3);
   EXPECT_LE(jobs->jobs.size(), 2u) << "one job serves them all";
-  while (!jobs->jobs.empty()) {
-    const DispatchJob job = std::move(jobs->jobs.back());
-    jobs->jobs.pop_back();
-    job();
+  while (jobs->run_one()) {
   }
   EXPECT_EQ(stream_text(sut), "1 2 3");
 }

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -105,6 +106,65 @@ TEST_P(InsidePublish, OtherCallsThatDispatch_DoNotCallBack) {
     bus_.flush();
     EXPECT_EQ(stream.text(), "");
   });
+  EXPECT_EQ(stream.text(), "1");
+}
+
+/// Something to wait behind: a queue for one event, full, and an `async_publish`.
+class InsidePublishOfWaiting : public InsidePublish {
+ protected:
+  void fill() {
+    SubscriptionOptions options = named("full", Filter::all(), 1);
+    options.overflow = Overflow::backpressure;
+    full_ = bus_.subscribe(std::move(options));
+    bus_.publish(note(1));
+    async_publish(bus_, note(2, routing()), asio::bind_executor(context_, [](auto, PublishResult) {}));
+    context_.restart();
+    context_.poll();
+    ASSERT_EQ(bus_.snapshot().publish_waiting, 1u);
+  }
+  Subscription full_;
+};
+INSTANTIATE_TEST_SUITE_P(QueueOrInbox, InsidePublishOfWaiting, ::testing::Bool());
+
+TEST_P(InsidePublishOfWaiting, AReceiveThatLetsThemIn_DoesNotCallBack) {
+  fill();
+  StreamText stream;
+  auto sut = group_.subscribe(wants(), [&](const Received& next) { stream.add(next); });
+  context_.restart();
+  context_.poll();
+  on_executor([&] {
+    EXPECT_EQ(value_of(full_.try_receive()), 1u);
+    EXPECT_EQ(bus_.snapshot().publish_waiting, 0u);
+    EXPECT_EQ(stream.text(), "");
+  });
+  EXPECT_EQ(stream.text(), "2");
+}
+
+TEST_P(InsidePublishOfWaiting, Close_DoesNotCallBack) {
+  fill();
+  StreamText stream;
+  auto sut = group_.subscribe(wants(), [&](const Received& next) { stream.add(next); });
+  context_.restart();
+  context_.poll();
+  on_executor([&] {
+    bus_.close();
+    EXPECT_EQ(bus_.snapshot().publish_waiting, 0u);
+    EXPECT_EQ(stream.text(), "");
+  });
+  EXPECT_EQ(stream.text(), "end:bus_closed");
+}
+
+// The other bus would wait for what takes its time.
+TEST_P(InsidePublish, FromInsideACallbackOfAnotherBus_DoesNotCallBack) {
+  StreamText stream;
+  auto sut = group_.subscribe(wants(), [&](const Received& next) { stream.add(next); });
+  context_.poll();
+  SharingBus outer(options());
+  auto forwards = outer.subscribe_inline(named("forwards"), [&](const EventRef&) {
+    publish_notes(bus_, 1, 1, routing());
+    EXPECT_EQ(stream.text(), "");
+  });
+  on_executor([&] { publish_notes(outer, 0, 0); });
   EXPECT_EQ(stream.text(), "1");
 }
 

@@ -67,6 +67,23 @@ TEST(PublishBatch, Empty_IsNothing) {
   EXPECT_EQ(bus.snapshot().published, 0u);
 }
 
+TEST(PublishBatch, EmptyDrafts_AreLeftOut) {
+  for (const std::size_t capacity_bytes : {0, 1'000'000}) {
+    BusOptions options;
+    options.ingress_capacity_bytes = capacity_bytes;
+    SharingBus bus(std::move(options));
+    auto sut = bus.subscribe_all();
+    auto drafts = notes(1, 4);
+    drafts[0] = EventDraft();
+    drafts[2] = EventDraft();
+    const PublishBatchResult result = bus.publish_batch(drafts);
+    EXPECT_EQ(result.accepted, 2u);
+    EXPECT_EQ(result.last_sequence, 2u);
+    EXPECT_EQ(stream_text(sut), "2 4");
+    EXPECT_TRUE(check_balanced(bus));
+  }
+}
+
 TEST(PublishBatch, LargerThanTheIngress_LosesNothingWhereThePublisherMayDispatch) {
   BusOptions options;
   options.ingress_capacity = 4;
@@ -141,6 +158,29 @@ TEST(TryPublish, Refused_LeavesTheDraftAsItWas) {
 }
 
 // --- bounds in bytes at the ingress
+
+// One who is refused for the count has weighed in for a moment, and may have been in the way of one who waits.
+TEST(IngressBytes, TryPublishIsRefused_WhoWaitsForBytesIsLetIn) {
+  const Watchdog watchdog("IngressBytes.TryPublishIsRefused");
+  const std::size_t size = note(0)->size_bytes();
+  BusOptions options;
+  options.ingress_capacity = 1;
+  options.ingress_capacity_bytes = 2 * size + size / 2;
+  SharingBus bus(quiet(std::move(options)));
+  auto sut = bus.subscribe(Filter::all(), 100'000);
+  for (int round = 0; round < 200; ++round) {
+    std::thread refused([&] {
+      for (int i = 0; i < 4; ++i)
+        (void)bus.try_publish(note(1));
+    });
+    std::thread other([&] { bus.publish(note(2)); });
+    auto large = async_publish(bus, make_event(Note{3}, Routing{}, EventOrigin::user, 0, 2 * size), asio::use_future);
+    refused.join();
+    other.join();
+    ASSERT_TRUE(large.get().accepted());
+  }
+  EXPECT_TRUE(check_balanced(bus));
+}
 
 TEST(IngressBytes, Full_RefusesAndLetsTheOldestGo) {
   const std::size_t size = note(0)->size_bytes();

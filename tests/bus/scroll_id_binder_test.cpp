@@ -147,6 +147,15 @@ TEST_F(LateBinding, Unparseable_BindsNothingWarnsOnceAndIsDelivered) {
   EXPECT_EQ(sut->stats().unparseable, 1u);
 }
 
+// The ids are a peer's: none of them makes a line of its own.
+TEST_F(LateBinding, UnparseableWithControlCharacters_IsOneLine) {
+  bind("c\n1", "s\r\n2", std::string("no\nerror: forged\x1b[2J\x7f\0", 22));
+  const auto lines = log.lines();
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].second,
+            "scroll id does not parse connector_id=c?1 session_id=s??2 scroll_id=no?error: forged?[2J??");
+}
+
 // R: … the earlier binding stays and stamps it as it would any event.
 TEST_F(LateBinding, UnparseableAfterABinding_LeavesItAndIsStampedByIt) {
   bind("c", "s", to_string(uuid(1)));

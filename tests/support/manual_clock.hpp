@@ -65,13 +65,15 @@ class ManualTimerService final : public TimerService {
     const TimePoint until = now_ + by;
     while (!timers_.empty() && timers_.begin()->first.first <= until) {
       const auto [at, id] = timers_.begin()->first;
-      const auto fn = std::move(timers_.begin()->second);
+      auto fn = std::move(timers_.begin()->second);
       timers_.erase(timers_.begin());
       times_.erase(id);
       now_ = std::max(now_, at);
       lock.unlock();
       fn();
       ++fired;
+      // What it holds may end with it, and use this service.
+      fn = nullptr;
       lock.lock();
     }
     now_ = std::max(now_, until);
