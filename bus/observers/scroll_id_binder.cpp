@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/base/printable.hpp"
 #include "bus/internal/text_hash.hpp"
 
 namespace sharingbus {
@@ -19,15 +20,6 @@ namespace {
 
 /// (connector_id, session_id)
 using Key = std::pair<std::string_view, std::string_view>;
-
-/// A value for a `key=value` log line: control characters, which a peer could forge lines with, become `?`.
-std::string printable(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < 0x20U || c == 0x7F) c = '?';
-  }
-  return result;
-}
 
 }  // namespace
 

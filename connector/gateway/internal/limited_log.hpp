@@ -3,22 +3,13 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "bus/base/log.hpp"
+#include "bus/base/printable.hpp"
 #include "bus/base/timer.hpp"
 
 namespace sharingbus::connector::internal {
-
-/// A value for a `key=value` log line: control characters, which a peer could forge lines with, become `?`.
-[[nodiscard]] inline std::string printable(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < 0x20U || c == 0x7F) c = '?';
-  }
-  return result;
-}
 
 /// Lines of one kind: at most 256 a second; the first after a pause says how many were left out. Any thread.
 class LimitedLog {
