@@ -60,6 +60,24 @@ TEST_F(GrpcRig, Channels_BurstBeforeAnythingIsOpen_KeepsToTheLimit) {
   EXPECT_EQ(dialer->stats().streams, 0U);
 }
 
+TEST_F(GrpcRig, Channels_StreamThatNeverStarted_GivesItsPlaceBackAtItsEnd) {
+  const BoundPort silent(true);
+  GrpcDialerOptions options;
+  options.max_streams_per_channel = 1;
+  dial_to(silent.endpoint(), options);
+  const auto too_large = [this] {
+    StreamOptions stream = stream_options();
+    stream.limits.max_outbound_bytes = 8;
+    return dialer->open(std::move(stream), "C" + std::string(8, 'x'));
+  };
+  const std::shared_ptr<Link> kept = too_large();
+  ASSERT_TRUE(client.closes(client.of(kept)));
+  const std::shared_ptr<Link> next = too_large();
+  ASSERT_TRUE(client.closes(client.of(next)));
+  EXPECT_EQ(dialer->stats().channels, 1U);
+  EXPECT_EQ(dialer->stats().channels_opened, 1U);
+}
+
 TEST_F(GrpcRig, Connect_NoAnswer_TimesOutAndTheNextStreamGetsANewChannel) {
   const BoundPort silent(true);
   dial_to(silent.endpoint());
