@@ -561,6 +561,27 @@ TEST_F(GrpcUnused, OpenNoStream_AreClosedInTime) {
   EXPECT_FALSE(busy.closed) << "one with a stream may be idle as long as it likes";
 }
 
+// "Never" as a huge duration: neither undefined nor at once.
+TEST_F(GrpcUnused, TimesThatNeverEnd_AreNotOverAtOnce) {
+  GrpcListenerOptions options = listener_options();
+  options.handshake_timeout = options.max_connection_idle = options.min_ping_interval = Duration::max();
+  options.keepalive_interval = options.keepalive_timeout = Duration::max();
+  listen(std::move(options));
+  const RawConnection silent(endpoint.port);
+  const RawConnection idle(endpoint.port, kOpening);
+  GrpcDialerOptions dialing;
+  dialing.keepalive_interval = dialing.keepalive_timeout = Duration::max();
+  dial(dialing);
+  StreamOptions patient = stream_options();
+  patient.connect_timeout = Duration::max();
+  StreamRecord& stream = open(std::move(patient));
+  timers.advance(std::chrono::hours(1));
+  EXPECT_TRUE(client.opens(stream)) << stream.ending();
+  // Accepted after the others, so that those were looked at.
+  expect_served();
+  EXPECT_TRUE(refused().empty()) << refused()[0].error.message;
+}
+
 TEST_F(GrpcRig, Cancel_ByTheServer_TellsThePeerWhy) {
   listen();
   dial();
