@@ -1,5 +1,6 @@
 // What gRPC adds to the contract that the conformance suite checks: connections, statuses, limits, keepalive.
 #include <array>
+#include <list>
 #include <map>
 #include <set>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include "tests/transport/grpc_rig.hpp"
+#include "transport/grpc/internal/unused_connections.hpp"
 #include "transport/listener_events.hpp"
 
 namespace sharingbus::test {
@@ -455,6 +457,7 @@ class RawConnection {
   ~RawConnection() { ::close(fd_); }
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
   /// Reads on until the listener has closed it.
   void wait_end() const {
     std::array<char, 1024> ignored{};
@@ -512,6 +515,30 @@ TEST_F(GrpcUnused, BeyondTheLimit_AreClosedAtOnceAndSaid) {
   for (int i = 0; i < 6; ++i)
     expect_served();
   EXPECT_EQ(refused().size(), 2U);
+}
+
+// While it is full, whoever connects in a row must not make the table be gone through each time.
+TEST_F(GrpcUnused, BeyondTheLimit_ThoseThatWentAreLookedForNowAndThen) {
+  constexpr std::size_t kMost = 8;
+  transport::internal::UnusedConnections sut({kMost, std::chrono::seconds(10), std::chrono::minutes(5)});
+  // A port each, so that no two have the same peer.
+  std::list<BoundPort> ports;
+  std::vector<std::unique_ptr<RawConnection>> connected;
+  TimePoint now = TimePoint{} + std::chrono::hours(1);
+  const auto refused = [&] {
+    connected.push_back(std::make_unique<RawConnection>(ports.emplace_back(true).endpoint().port));
+    return sut.add(connected.back()->fd(), now).has_value();
+  };
+  for (std::size_t i = 0; i < kMost; ++i)
+    ASSERT_FALSE(refused());
+  EXPECT_TRUE(refused()) << "all are there";
+  connected[0].reset();
+  EXPECT_TRUE(refused()) << "they were looked at just now";
+  now += std::chrono::microseconds(199);
+  EXPECT_TRUE(refused());
+  now += std::chrono::microseconds(1);
+  EXPECT_FALSE(refused()) << "one had gone";
+  EXPECT_TRUE(refused());
 }
 
 TEST_F(GrpcUnused, WithAStream_CountNoMore) {
