@@ -651,6 +651,41 @@ TEST_F(GrpcRig, Cancel_WhileThePeerDoesNotRead_EndsAllTheSame) {
   EXPECT_TRUE(stream.closed->error) << stream.ending();
 }
 
+/// HTTP/2 of a client whose window is as large as can be.
+constexpr std::string_view kWideWindow(
+    "\0\0\6\4\0\0\0\0\0\0\4\x7f\xff\xff\xff"
+    "\0\0\4\x8\0\0\0\0\0\x7f\0\0\0",
+    28);
+
+/// HEADERS of a call: `:method POST`, `:scheme http`, and fields without an index.
+std::string call_headers(char stream, const std::string& path) {
+  const auto text = [](std::string_view value) { return static_cast<char>(value.size()) + std::string(value); };
+  const std::string fields = "\x83\x86\x4" + text(path) + "\x1" + text("here") + "\xf\x10" + text("application/grpc") +
+                             std::string(1, '\0') + text("te") + text("trailers");
+  return std::string("\0\0", 2) + static_cast<char>(fields.size()) + "\x1\x4" + std::string("\0\0\0", 3) + stream +
+         fields;
+}
+
+// The status waits behind another stream's messages, in a connection that takes no more.
+TEST_F(GrpcRig, Cancel_WhileNobodyReadsTheConnection_EndsAllTheSame_AfterFinishToo) {
+  GrpcListenerOptions options = listener_options();
+  options.keepalive_interval = options.keepalive_timeout = std::chrono::hours(1);
+  const std::string path = options.methods.at(0);
+  listen(std::move(options));
+  const RawConnection peer(endpoint.port, std::string(kOpening) + std::string(kWideWindow) + call_headers(1, path) +
+                                              call_headers(3, path) + call_headers(5, path));
+  ASSERT_TRUE(server.sees(3));
+  const std::shared_ptr<transport::Link> stuck = server.at(0).link;
+  for (int i = 0; i < 24; ++i)
+    ASSERT_EQ(stuck->send(std::string(1'000'000, 'C')), SendStatus::queued);
+  EXPECT_FALSE(server.wait([&] { return stuck->stats().frames_sent == 24; }, std::chrono::milliseconds(100)));
+  server.at(1).link->finish();
+  for (const std::size_t cancelled : {1U, 2U})
+    server.at(cancelled).link->cancel(Error(errc::cancelled, "enough"));
+  EXPECT_TRUE(server.closes(server.at(1)));
+  EXPECT_TRUE(server.closes(server.at(2)));
+}
+
 // Whoever has a link may keep it: neither the call nor the listener waits for that.
 TEST_F(GrpcRig, Link_KeptBeyondItsEndAndItsListener_IsAHandleOfNothing) {
   listen();
