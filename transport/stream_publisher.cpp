@@ -5,6 +5,8 @@
 #include <span>
 #include <utility>
 
+#include "bus/base/bounded.hpp"
+
 namespace sharingbus::transport {
 namespace {
 
@@ -34,7 +36,9 @@ Result<> StreamLimits::validate() const {
 StreamPublisher::StreamPublisher(StreamOptions options)
     : options_(std::move(options)),
       identity_(identity_of(options_)),
-      credit_(pack(options_.initial_credit.requests, options_.initial_credit.controls)) {}
+      credit_(pack(options_.initial_credit.requests, options_.initial_credit.controls)) {
+  options_.connect_timeout = bounded(options_.connect_timeout);
+}
 
 template <class T>
 void StreamPublisher::publish(T payload) {

@@ -281,9 +281,9 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
   void start(const EntryPtr& entry) {
     // Weak, because the runners belong to this: a run that is never finished must not keep itself alive.
     entry->runner->start([weak = weak_from_this(), of = std::weak_ptr(entry)](Error error) {
-      const auto self = weak.lock();
-      const auto ended = of.lock();
-      if (self && ended) self->ended(ended, std::move(error));
+      auto self = weak.lock();
+      const auto its_entry = of.lock();
+      if (self && its_entry) ended(std::move(self), *its_entry, std::move(error));
     });
   }
 
@@ -291,27 +291,35 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     if (done) asio::post(executor, [done = std::move(done), error = std::move(error)] { done(error); });
   }
 
-  void ended(const EntryPtr& entry, const Error& error) {
+  static void ended(std::shared_ptr<State> self, Entry& entry, Error error) {
     Callback done;
     std::vector<Callback> waiting;
     std::vector<Callback> removals;
     {
-      const std::scoped_lock lock(mutex_);
-      entry->ended = error;
-      entry->active = false;
-      waiting.swap(entry->waiting);
-      removals.swap(entry->removals);
-      if (entry->removing) forget(*entry);
-      if (--left_ == 0) {
-        running_ = false;
-        done = std::exchange(done_, nullptr);
+      const std::scoped_lock lock(self->mutex_);
+      entry.ended = error;
+      entry.active = false;
+      waiting.swap(entry.waiting);
+      removals.swap(entry.removals);
+      if (entry.removing) self->forget(entry);
+      if (--self->left_ == 0) {
+        self->running_ = false;
+        done = std::exchange(self->done_, nullptr);
       }
     }
-    for (const Callback& each : waiting)
-      each(error);
-    for (const Callback& each : removals)
-      each({});
-    if (done) done({});
+    if (waiting.empty() && removals.empty() && !done) return;
+    const auto executor = self->executor;
+    // Before `done`, after which there may be no bus any more.
+    self.reset();
+    // Posted, because this may be a thread of the transport's (`transport::Turn`), which the user's must not hold up.
+    asio::post(executor, [waiting = std::move(waiting), removals = std::move(removals), done = std::move(done),
+                          error = std::move(error)] {
+      for (const Callback& each : waiting)
+        each(error);
+      for (const Callback& each : removals)
+        each({});
+      if (done) done({});
+    });
   }
 
   void shutdown_all() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -41,10 +42,17 @@ class MultiplexedDialer::State final : public internal::SharedStreamOwner, publi
     /// ARNs; an identity that is opened twice, to replace a stream, needs another one.
     std::vector<std::string> registrations;
     bool takes_more = true;
+    /// Until then nobody but its first registration has to do with it.
+    bool dialled = false;
   };
 
-  /// Under the mutex.
-  Entry& place_for(const std::string& tenant, const std::string& arn, const transport::StreamOptions& options);
+  /// The stream that has, or gets, a place for it; null: the dialer is closed.
+  std::shared_ptr<SharedStream> place_for(const std::string& tenant, const std::string& arn,
+                                          const transport::StreamOptions& options);
+  // Under the mutex.
+  /// Takes a place on a stream that was dialled before. Null: there is none.
+  std::shared_ptr<SharedStream> take_place(const std::string& tenant, const std::string& arn);
+  Entry* entry_of(const SharedStream& stream);
 
   const boost::asio::any_io_executor executor_;
   SharingBus& bus_;
@@ -52,27 +60,65 @@ class MultiplexedDialer::State final : public internal::SharedStreamOwner, publi
   transport::Dialer& dialer_;
   const std::size_t most_;
 
+  /// Held while a stream is dialled, so that others wait for places on it. Before the other one.
+  std::mutex dialling_;
+  /// Never held while anything is called that may publish or dispatch.
   mutable std::mutex mutex_;
   std::vector<Entry> streams_;
   std::uint64_t opened_ = 0;
   std::uint64_t streams_opened_ = 0;
-  bool closed_ = false;
+  /// Why, once it is closed.
+  std::optional<Error> closed_;
   std::vector<std::function<void()>> closers_;
 };
 
-MultiplexedDialer::State::Entry& MultiplexedDialer::State::place_for(const std::string& tenant, const std::string& arn,
-                                                                     const transport::StreamOptions& options) {
+MultiplexedDialer::State::Entry* MultiplexedDialer::State::entry_of(const SharedStream& stream) {
+  const auto found =
+      std::find_if(streams_.begin(), streams_.end(), [&](const Entry& each) { return each.stream.get() == &stream; });
+  return found != streams_.end() ? &*found : nullptr;
+}
+
+std::shared_ptr<SharedStream> MultiplexedDialer::State::take_place(const std::string& tenant, const std::string& arn) {
   for (Entry& each : streams_) {
-    const auto& there = each.registrations;
-    if (each.takes_more && each.tenant == tenant && there.size() < most_ &&
+    auto& there = each.registrations;
+    if (each.dialled && each.takes_more && each.tenant == tenant && there.size() < most_ &&
         std::find(there.begin(), there.end(), arn) == there.end()) {
-      return each;
+      there.push_back(arn);
+      ++opened_;
+      return each.stream;
     }
   }
-  ++streams_opened_;
+  return nullptr;
+}
+
+std::shared_ptr<SharedStream> MultiplexedDialer::State::place_for(const std::string& tenant, const std::string& arn,
+                                                                  const transport::StreamOptions& options) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (closed_) return nullptr;
+    if (auto there = take_place(tenant, arn)) return there;
+  }
+  const std::scoped_lock dialling(dialling_);
   auto stream = std::make_shared<SharedStream>(executor_, timers_, weak_from_this(), most_);
+  {
+    const std::scoped_lock lock(mutex_);
+    if (closed_) return nullptr;
+    // Somebody else may have dialled meanwhile.
+    if (auto there = take_place(tenant, arn)) return there;
+    streams_.push_back({stream, tenant, {arn}});
+    ++opened_;
+    ++streams_opened_;
+  }
   stream->dial(bus_, dialer_, options);
-  return streams_.emplace_back(Entry{std::move(stream), tenant, {}});
+  std::optional<Error> closed;
+  {
+    const std::scoped_lock lock(mutex_);
+    closed = closed_;
+    // It may have ended already.
+    if (Entry* const entry = entry_of(*stream)) entry->dialled = true;
+  }
+  if (closed) stream->cancel(std::move(*closed));
+  return stream;
 }
 
 std::shared_ptr<transport::Link> MultiplexedDialer::State::open(transport::StreamOptions options,
@@ -87,15 +133,8 @@ std::shared_ptr<transport::Link> MultiplexedDialer::State::open(transport::Strea
   } else {
     const Address address{request->tenant_id, request->connector_type, request->instance_id};
     arn = to_arn(address);
-    const std::scoped_lock lock(mutex_);
-    if (closed_) {
-      refused = {errc::closed, "the dialer is closed"};
-    } else {
-      Entry& place = place_for(address.tenant, arn, options);
-      place.registrations.push_back(arn);
-      stream = place.stream;
-      ++opened_;
-    }
+    stream = place_for(address.tenant, arn, options);
+    if (!stream) refused = {errc::closed, "the dialer is closed"};
   }
   if (stream) return stream->add(std::move(arn), std::move(options), std::move(first_frame));
   const auto none =
@@ -108,10 +147,12 @@ void MultiplexedDialer::State::close(const Error& why, std::function<void()> don
   std::vector<std::shared_ptr<SharedStream>> streams;
   {
     const std::scoped_lock lock(mutex_);
-    closed_ = true;
-    for (const Entry& each : streams_)
-      streams.push_back(each.stream);
-    if (!streams.empty() && done) closers_.push_back(std::exchange(done, nullptr));
+    if (!closed_) closed_ = why;
+    for (const Entry& each : streams_) {
+      // Those that are being dialled are cancelled by whoever does.
+      if (each.dialled) streams.push_back(each.stream);
+    }
+    if (!streams_.empty() && done) closers_.push_back(std::exchange(done, nullptr));
   }
   for (const auto& each : streams)
     each->cancel(why);
@@ -128,20 +169,17 @@ transport::DialerStats MultiplexedDialer::State::stats() const {
 
 bool MultiplexedDialer::State::registration_ended(const SharedStream& stream, const std::string& arn) {
   const std::scoped_lock lock(mutex_);
-  for (Entry& each : streams_) {
-    if (each.stream.get() != &stream) continue;
-    std::erase(each.registrations, arn);
-    if (!each.registrations.empty()) return false;
-    each.takes_more = false;
-  }
+  Entry* const entry = entry_of(stream);
+  if (entry == nullptr) return true;
+  std::erase(entry->registrations, arn);
+  if (!entry->registrations.empty()) return false;
+  entry->takes_more = false;
   return true;
 }
 
 void MultiplexedDialer::State::stream_leaving(const SharedStream& stream) {
   const std::scoped_lock lock(mutex_);
-  for (Entry& each : streams_) {
-    if (each.stream.get() == &stream) each.takes_more = false;
-  }
+  if (Entry* const entry = entry_of(stream)) entry->takes_more = false;
 }
 
 void MultiplexedDialer::State::stream_ended(const SharedStream& stream) {

@@ -25,7 +25,8 @@ namespace sharingbus::connector {
 /// registrations, and those that it has move to another one, each by its own replacement. There is no message that
 /// takes back a single registration, so one that ends is forgotten here, and the stream is finished with its last.
 ///
-/// Any thread. Works on the executor, each stream on a strand of it. Bus, timers and the dialer below must outlive it.
+/// Any thread; `open` waits for one that dials a stream, so not in inline callbacks. Works on the executor, each stream
+/// on a strand of it. Bus, timers and the dialer below must outlive it.
 class MultiplexedDialer final : public transport::Dialer {
  public:
   /// `max_registrations`: on one stream, at least 1.

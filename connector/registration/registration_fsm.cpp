@@ -262,6 +262,7 @@ void RegistrationFsm::shutdown(TimePoint now, Actions& actions, bool all_sent) {
       actions.push_back(CancelStream{Error(errc::cancelled, "shutdown")});
       return;
     case State::closing:
+      if (all_sent) deadline_ = std::min(deadline_, now + kQuietFinishTimeout);
       return;
     case State::driving:
     case State::retiring:

@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 
 #include "bus/async.hpp"
+#include "bus/base/bounded.hpp"
 #include "connector/internal/strand_pool.hpp"
 #include "connector/registration/events.hpp"
 #include "connector/registration/internal/registration_stream.hpp"
@@ -22,11 +23,6 @@ using internal::RegistrationStream;
 
 std::uint64_t to_ms(Duration duration) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
-}
-
-/// "Never" spelled as a huge duration must not overflow when it is added to a time.
-Duration bounded(Duration duration) {
-  return std::min<Duration>(duration, std::chrono::hours(24 * 365));
 }
 
 RegistrationTimes times_of(const RunnerOptions& options) {

@@ -1,5 +1,6 @@
 // What gRPC adds to the contract that the conformance suite checks: connections, statuses, limits, keepalive.
 #include <array>
+#include <list>
 #include <map>
 #include <set>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include "tests/transport/grpc_rig.hpp"
+#include "transport/grpc/internal/unused_connections.hpp"
 #include "transport/listener_events.hpp"
 
 namespace sharingbus::test {
@@ -58,6 +60,24 @@ TEST_F(GrpcRig, Channels_BurstBeforeAnythingIsOpen_KeepsToTheLimit) {
   close(*dialer);
   EXPECT_EQ(dialer->stats().channels, 0U);
   EXPECT_EQ(dialer->stats().streams, 0U);
+}
+
+TEST_F(GrpcRig, Channels_StreamThatNeverStarted_GivesItsPlaceBackAtItsEnd) {
+  const BoundPort silent(true);
+  GrpcDialerOptions options;
+  options.max_streams_per_channel = 1;
+  dial_to(silent.endpoint(), options);
+  const auto too_large = [this] {
+    StreamOptions stream = stream_options();
+    stream.limits.max_outbound_bytes = 8;
+    return dialer->open(std::move(stream), "C" + std::string(8, 'x'));
+  };
+  const std::shared_ptr<Link> kept = too_large();
+  ASSERT_TRUE(client.closes(client.of(kept)));
+  const std::shared_ptr<Link> next = too_large();
+  ASSERT_TRUE(client.closes(client.of(next)));
+  EXPECT_EQ(dialer->stats().channels, 1U);
+  EXPECT_EQ(dialer->stats().channels_opened, 1U);
 }
 
 TEST_F(GrpcRig, Connect_NoAnswer_TimesOutAndTheNextStreamGetsANewChannel) {
@@ -437,6 +457,7 @@ class RawConnection {
   ~RawConnection() { ::close(fd_); }
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
   /// Reads on until the listener has closed it.
   void wait_end() const {
     std::array<char, 1024> ignored{};
@@ -496,6 +517,30 @@ TEST_F(GrpcUnused, BeyondTheLimit_AreClosedAtOnceAndSaid) {
   EXPECT_EQ(refused().size(), 2U);
 }
 
+// While it is full, whoever connects in a row must not make the table be gone through each time.
+TEST_F(GrpcUnused, BeyondTheLimit_ThoseThatWentAreLookedForNowAndThen) {
+  constexpr std::size_t kMost = 8;
+  transport::internal::UnusedConnections sut({kMost, std::chrono::seconds(10), std::chrono::minutes(5)});
+  // A port each, so that no two have the same peer.
+  std::list<BoundPort> ports;
+  std::vector<std::unique_ptr<RawConnection>> connected;
+  TimePoint now = TimePoint{} + std::chrono::hours(1);
+  const auto refused = [&] {
+    connected.push_back(std::make_unique<RawConnection>(ports.emplace_back(true).endpoint().port));
+    return sut.add(connected.back()->fd(), now).has_value();
+  };
+  for (std::size_t i = 0; i < kMost; ++i)
+    ASSERT_FALSE(refused());
+  EXPECT_TRUE(refused()) << "all are there";
+  connected[0].reset();
+  EXPECT_TRUE(refused()) << "they were looked at just now";
+  now += std::chrono::microseconds(199);
+  EXPECT_TRUE(refused());
+  now += std::chrono::microseconds(1);
+  EXPECT_FALSE(refused()) << "one had gone";
+  EXPECT_TRUE(refused());
+}
+
 TEST_F(GrpcUnused, WithAStream_CountNoMore) {
   GrpcListenerOptions options = listener_options();
   options.max_unused_connections = 1;
@@ -543,6 +588,27 @@ TEST_F(GrpcUnused, OpenNoStream_AreClosedInTime) {
   EXPECT_FALSE(busy.closed) << "one with a stream may be idle as long as it likes";
 }
 
+// "Never" as a huge duration: neither undefined nor at once.
+TEST_F(GrpcUnused, TimesThatNeverEnd_AreNotOverAtOnce) {
+  GrpcListenerOptions options = listener_options();
+  options.handshake_timeout = options.max_connection_idle = options.min_ping_interval = Duration::max();
+  options.keepalive_interval = options.keepalive_timeout = Duration::max();
+  listen(std::move(options));
+  const RawConnection silent(endpoint.port);
+  const RawConnection idle(endpoint.port, kOpening);
+  GrpcDialerOptions dialing;
+  dialing.keepalive_interval = dialing.keepalive_timeout = Duration::max();
+  dial(dialing);
+  StreamOptions patient = stream_options();
+  patient.connect_timeout = Duration::max();
+  StreamRecord& stream = open(std::move(patient));
+  timers.advance(std::chrono::hours(1));
+  EXPECT_TRUE(client.opens(stream)) << stream.ending();
+  // Accepted after the others, so that those were looked at.
+  expect_served();
+  EXPECT_TRUE(refused().empty()) << refused()[0].error.message;
+}
+
 TEST_F(GrpcRig, Cancel_ByTheServer_TellsThePeerWhy) {
   listen();
   dial();
@@ -583,6 +649,41 @@ TEST_F(GrpcRig, Cancel_WhileThePeerDoesNotRead_EndsAllTheSame) {
     return stream.closed.has_value();
   }));
   EXPECT_TRUE(stream.closed->error) << stream.ending();
+}
+
+/// HTTP/2 of a client whose window is as large as can be.
+constexpr std::string_view kWideWindow(
+    "\0\0\6\4\0\0\0\0\0\0\4\x7f\xff\xff\xff"
+    "\0\0\4\x8\0\0\0\0\0\x7f\0\0\0",
+    28);
+
+/// HEADERS of a call: `:method POST`, `:scheme http`, and fields without an index.
+std::string call_headers(char stream, const std::string& path) {
+  const auto text = [](std::string_view value) { return static_cast<char>(value.size()) + std::string(value); };
+  const std::string fields = "\x83\x86\x4" + text(path) + "\x1" + text("here") + "\xf\x10" + text("application/grpc") +
+                             std::string(1, '\0') + text("te") + text("trailers");
+  return std::string("\0\0", 2) + static_cast<char>(fields.size()) + "\x1\x4" + std::string("\0\0\0", 3) + stream +
+         fields;
+}
+
+// The status waits behind another stream's messages, in a connection that takes no more.
+TEST_F(GrpcRig, Cancel_WhileNobodyReadsTheConnection_EndsAllTheSame_AfterFinishToo) {
+  GrpcListenerOptions options = listener_options();
+  options.keepalive_interval = options.keepalive_timeout = std::chrono::hours(1);
+  const std::string path = options.methods.at(0);
+  listen(std::move(options));
+  const RawConnection peer(endpoint.port, std::string(kOpening) + std::string(kWideWindow) + call_headers(1, path) +
+                                              call_headers(3, path) + call_headers(5, path));
+  ASSERT_TRUE(server.sees(3));
+  const std::shared_ptr<transport::Link> stuck = server.at(0).link;
+  for (int i = 0; i < 24; ++i)
+    ASSERT_EQ(stuck->send(std::string(1'000'000, 'C')), SendStatus::queued);
+  EXPECT_FALSE(server.wait([&] { return stuck->stats().frames_sent == 24; }, std::chrono::milliseconds(100)));
+  server.at(1).link->finish();
+  for (const std::size_t cancelled : {1U, 2U})
+    server.at(cancelled).link->cancel(Error(errc::cancelled, "enough"));
+  EXPECT_TRUE(server.closes(server.at(1)));
+  EXPECT_TRUE(server.closes(server.at(2)));
 }
 
 // Whoever has a link may keep it: neither the call nor the listener waits for that.

@@ -21,6 +21,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include "bus/base/bounded.hpp"
 #include "transport/grpc/internal/acceptor.hpp"
 #include "transport/grpc/internal/channel_arguments.hpp"
 #include "transport/grpc/internal/closer.hpp"
@@ -265,6 +266,8 @@ const ListenerOptions* GrpcListener::State::base_of(const std::string& method) c
 
 GrpcListener::GrpcListener(Endpoint endpoint, GrpcListenerOptions options) {
   if (const auto valid = options.validate(); !valid) throw std::invalid_argument(to_string(valid.error()));
+  options.handshake_timeout = bounded(options.handshake_timeout);
+  options.max_connection_idle = bounded(options.max_connection_idle);
   internal::spare_deadlock_search();
   state_ = std::make_unique<State>(std::move(endpoint), std::move(options));
 }

@@ -2,14 +2,12 @@
 
 #include <boost/asio/post.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "connector/gateway/internal/gateway_core.hpp"
 
 namespace sharingbus::connector::internal {
 
 namespace {
-
-/// Longer makes no difference, and would overflow the clock.
-constexpr Duration kDrainMax = std::chrono::hours(24 * 365);
 
 /// A function that takes a step of the core's on the executor, if the core is still there.
 template <class Core, class Step>
@@ -57,7 +55,7 @@ void GatewayCore::close(Duration drain, std::function<void()> done) {
 void GatewayCore::limit_drain(Duration drain) {
   const auto cancel = posted(shared_from_this(), [](GatewayCore& self) { self.end_sessions(false); });
   if (drain <= Duration::zero()) return cancel();
-  const TimePoint until = timers_.now() + std::min(drain, kDrainMax);
+  const TimePoint until = timers_.now() + bounded(drain);
   const std::scoped_lock lock(mutex_);
   if (phase_ == Phase::closed || (drain_timer_ != 0 && drain_until_ <= until)) return;
   timers_.cancel(drain_timer_);

@@ -5,14 +5,18 @@
 
 #include <boost/asio/post.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "transport/listener_events.hpp"
 #include "transport/turn.hpp"
 
 namespace sharingbus::connector::internal {
 namespace {
 
-/// Longer deadlines than this make no difference, and would overflow the clock.
-constexpr Duration kTimeoutMax = std::chrono::hours(24 * 365);
+GatewayOptions with_bounded_times(GatewayOptions options) {
+  for (Duration* const each : {&options.heartbeat_interval, &options.session_timeout, &options.register_timeout})
+    *each = bounded(*each);
+  return options;
+}
 
 /// Of a sanitised address.
 std::string tenant_of(const std::string& address) {
@@ -27,7 +31,7 @@ GatewayCore::GatewayCore(boost::asio::any_io_executor executor, SharingBus& bus,
       strands_(bus, executor_),
       publisher_(bus.publisher()),
       source_(bus.new_source()),
-      options_(std::move(options)),
+      options_(with_bounded_times(std::move(options))),
       id_suffix_("-" + to_string(random_uuid()).substr(0, 8)),
       timers_(timers),
       comings_(options_.log, LogLevel::info),
@@ -214,7 +218,7 @@ void GatewayCore::execute(std::string address, ExecuteCall call, std::unique_ptr
   request->admission = {requests_, requests_->enter()};
   request->id = request_id();
   request->started = timers_.now();
-  request->deadline = request->started + std::min(call.timeout, kTimeoutMax);
+  request->deadline = request->started + bounded(call.timeout);
   const bool valid = call.timeout > Duration::zero();
   request->call = std::move(call);
   request->taker = std::move(taker);

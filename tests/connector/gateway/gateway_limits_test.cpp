@@ -47,6 +47,21 @@ TEST_F(GatewayLimitsTest, Zero_IsRefusedByName) {
   EXPECT_THAT(refused([](auto& o) { o.max_pending = 0; }), HasSubstr("max_pending must"));
 }
 
+// "Never" as a huge duration: neither undefined nor at once.
+TEST_F(GatewayLimitsTest, TimesThatNeverEnd_AreNotOverAtOnce) {
+  auto with = options();
+  with.heartbeat_interval = with.session_timeout = with.register_timeout = with.session_token_lifetime =
+      Duration::max();
+  start(std::move(with));
+  const auto silent = dial();
+  const auto connector = connect("one");
+  advance(1h);
+  EXPECT_FALSE(silent->closed());
+  EXPECT_EQ(gateway->session_count(), 1U);
+  EXPECT_FALSE(connector->next<messages::HeartbeatRequest>());
+  EXPECT_FALSE(connector->closed());
+}
+
 TEST_F(GatewayLimitsTest, ConnectionsWithoutAStream_OfItsListeners_AreRefusalsToo) {
   start();
   auto base = gateway->make_listener_options();

@@ -20,6 +20,7 @@
 #include "tests/connector/registration/runner_world.hpp"
 #include "tests/support/log_capture.hpp"
 #include "tests/support/watchdog.hpp"
+#include "transport/turn.hpp"
 
 namespace sharingbus::connector {
 namespace {
@@ -341,6 +342,29 @@ TEST_F(MultiRunnerTest, AsyncRun_CompletesOnTheTokensExecutor) {
   EXPECT_EQ(completed, 0);
   elsewhere.run();
   EXPECT_EQ(completed, 1);
+}
+
+// A transport's thread does the runner's work at the end of its turn, but what it calls may block.
+TEST_F(MultiRunnerTest, PlainCallbacks_AreNotCalledOnATransportsThread) {
+  make({named("a")});  // nobody listens
+  std::vector<std::string> called;
+  const auto note = [&called](const std::string& what) {
+    return [&called, what](const Error& error) {
+      EXPECT_FALSE(error) << to_string(error);
+      EXPECT_FALSE(transport::Turn::elsewhere()) << what;
+      called.push_back(what);
+    };
+  };
+  sut->run(note("run"));
+  world.settle();
+  sut->wait(key("a"), note("wait"));
+  {
+    const transport::Turn turn(transport::Turn::On::library);
+    sut->remove(key("a"), note("remove"));
+  }
+  EXPECT_EQ(called, std::vector<std::string>()) << "the executor did not run yet";
+  world.settle();
+  EXPECT_EQ(called, (std::vector<std::string>{"wait", "remove", "run"}));
 }
 
 /// Real threads and a gateway on a strand of them; virtual time that stands still.

@@ -3,6 +3,7 @@
 #include "connector/registration/multiplexed_dialer.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "connector/registration/multi_connector_runner.hpp"
 #include "tests/connector/gateway/gateway_fixture.hpp"
 #include "tests/connector/registration/test_connectors.hpp"
+#include "tests/support/watchdog.hpp"
 
 namespace sharingbus::test {
 namespace {
@@ -502,13 +504,31 @@ class HastyDialer final : public transport::Dialer {
   };
 
   std::shared_ptr<transport::Link> open(transport::StreamOptions options, std::string) override {
-    return std::make_shared<HastyLink>(std::move(options));
+    const auto link = std::make_shared<HastyLink>(std::move(options));
+    if (refuse) link->cancel(Error(errc::connection_refused, "nobody is there"));
+    if (while_opening) while_opening();
+    return link;
   }
   void close(std::function<void()> done) override {
     if (done) done();
   }
   transport::DialerStats stats() const override { return {}; }
+
+  /// Streams end before `open` returns.
+  bool refuse = false;
+  std::function<void()> while_opening;
 };
+
+std::shared_ptr<transport::Link> open_lane(SharingBus& bus, transport::Dialer& through, const Uuid& uid,
+                                           const std::string& instance) {
+  transport::StreamOptions options;
+  options.publisher = bus.publisher();
+  options.decoder = std::make_shared<transport::ConnectorFrameDecoder>();
+  options.id = bus.new_source();
+  options.initial_credit = {.requests = 10, .controls = 10};
+  options.routing.connector_uid = uid;
+  return through.open(std::move(options), transport::encode_connector_message(register_request(instance)));
+}
 
 TEST(SharedStreams, RegisteredWhileAnotherIsAnswered_GetsItsAnswer) {
   boost::asio::io_context io;
@@ -521,17 +541,7 @@ TEST(SharedStreams, RegisteredWhileAnotherIsAnswered_GetsItsAnswer) {
   std::vector<std::string> answered;
   std::vector<std::shared_ptr<transport::Link>> lanes;
   const auto open = [&](const std::string& instance) {
-    transport::StreamOptions options;
-    options.publisher = bus.publisher();
-    options.decoder = std::make_shared<transport::ConnectorFrameDecoder>();
-    options.id = bus.new_source();
-    options.initial_credit = {.requests = 10, .controls = 10};
-    options.routing.connector_uid = instance == "1" ? first : second;
-    messages::RegisterRequest request;
-    request.tenant_id = "acme";
-    request.connector_type = "echo";
-    request.instance_id = instance;
-    lanes.push_back(sut.open(std::move(options), transport::encode_connector_message(request)));
+    lanes.push_back(open_lane(bus, sut, instance == "1" ? first : second, instance));
   };
   // The second one comes from within the work on the first one's answer, on the stream's own strand.
   const auto watching =
@@ -550,6 +560,56 @@ TEST(SharedStreams, RegisteredWhileAnotherIsAnswered_GetsItsAnswer) {
   sut.close(nullptr);
   io.restart();
   io.run();
+}
+
+// What is dialled may dispatch, on this thread, whatever the bus has for those who listen inline.
+TEST(SharedStreams, AskedForFiguresWhileItDials_Answers) {
+  const Watchdog watchdog("figures of a dialer that dials");
+  boost::asio::io_context io;
+  SharingBus bus;
+  ManualTimerService time;
+  HastyDialer hasty;
+  hasty.refuse = true;
+  MultiplexedDialer sut(io.get_executor(), bus, time, hasty);
+  std::vector<std::size_t> streams;
+  const auto watching =
+      bus.subscribe_inline({.name = "ends", .filter = Filter::type<transport::StreamClosed>()},
+                           [&](const EventRef& /*event*/) { streams.push_back(sut.stats().channels); });
+  const auto lane = open_lane(bus, sut, random_uuid(), "1");
+  EXPECT_EQ(streams, (std::vector<std::size_t>{1}));
+  io.run();
+  EXPECT_EQ(streams, (std::vector<std::size_t>{1, 0})) << "the stream's end, then the registration's";
+  EXPECT_EQ(sut.stats().streams, 0U);
+  EXPECT_EQ(sut.stats().channels_opened, 1U);
+}
+
+TEST(SharedStreams, ClosedWhileItDials_EndsWhatWasDialled) {
+  const Watchdog watchdog("close of a dialer that dials");
+  boost::asio::io_context io;
+  SharingBus bus;
+  ManualTimerService time;
+  HastyDialer hasty;
+  MultiplexedDialer sut(io.get_executor(), bus, time, hasty);
+  bool closed = false;
+  const auto watching = bus.subscribe_inline({.name = "asks", .filter = Filter::type<messages::HeartbeatRequest>()},
+                                             [&](const EventRef& /*event*/) { sut.close([&] { closed = true; }); });
+  std::vector<Error> ends;
+  const Uuid uid = random_uuid();
+  const auto ending =
+      bus.subscribe_inline({.name = "ends", .filter = Filter::connector_uid(uid)}, [&](const EventRef& event) {
+        if (const auto* end = event->get_if<transport::StreamClosed>()) ends.push_back(end->error);
+      });
+  hasty.while_opening = [&] {
+    bus.publisher().publish(messages::HeartbeatRequest{}, routing_for<messages::HeartbeatRequest>(),
+                            EventOrigin::transport);
+  };
+  const auto lane = open_lane(bus, sut, uid, "1");
+  EXPECT_FALSE(closed) << "there is a stream";
+  io.run();
+  EXPECT_TRUE(closed);
+  ASSERT_THAT(ends, SizeIs(1));
+  EXPECT_TRUE(ends[0].is(errc::cancelled)) << to_string(ends[0]);
+  EXPECT_EQ(sut.stats().channels, 0U);
 }
 
 }  // namespace

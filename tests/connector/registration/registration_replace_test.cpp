@@ -125,6 +125,24 @@ TEST_F(Replacement, ShutdownOfBoth_EndsBoth) {
   EXPECT_EQ(texts_of(last), Texts{"end"});
 }
 
+// Spec 2: "shutdown during any wait returns within 10 ms".
+TEST_F(Replacement, ShutdownWhileTheOldFinishes_WaitsForNobodyWhenAllIsSent) {
+  for (const bool all_sent : {true, false}) {
+    reset();
+    to_driving();
+    message(wish());
+    last.clear();
+    RegistrationFsm next = sut->replacement(now, last);
+    feed([this](auto& a) { sut->retire(now, unix_ms, a); });
+    EXPECT_EQ(message(messages::HeartbeatResponse{"", unix_ms, false}), Texts{"finish"});
+    EXPECT_EQ(until_deadline(), seconds(1));
+    EXPECT_EQ(feed([&](auto& a) { sut->shutdown(now, a, all_sent); }), Texts{});
+    EXPECT_EQ(until_deadline(), all_sent ? milliseconds(5) : seconds(1));
+    EXPECT_EQ(tick_at_deadline(), Texts{"break: the peer did not finish the stream"});
+    EXPECT_EQ(closed(Error(errc::cancelled, "")), (Texts{"cancel", "disconnected server-closed", "end"}));
+  }
+}
+
 TEST_F(Replacement, UnaskedHeartbeatAnswers_DoNotResetTheBackoff) {
   to_driving();
   for (int attempt = 1; attempt <= 3; ++attempt) {

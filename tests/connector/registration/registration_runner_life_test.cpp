@@ -118,7 +118,8 @@ TEST_F(RunnerLifeTest, Heartbeats_FollowTheOptions) {
 // Durations that mean "never" must not overflow.
 TEST_F(RunnerLifeTest, HugeTimes_AreFine) {
   options.connect_timeout = options.heartbeat_timeout = options.minimum_stream_life = options.drain =
-      options.max_backoff = options.reconnect_delay = Duration::max();
+      options.max_backoff = options.reconnect_delay = options.heartbeat_slack = options.request_timeout =
+          Duration::max();
   gateway.answer_heartbeats = false;
   gateway.listen();
   run(echo());

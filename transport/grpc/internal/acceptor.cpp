@@ -16,6 +16,7 @@
 #include <netdb.h>
 
 #include "transport/byte_stream/internal/descriptor.hpp"
+#include "transport/grpc/internal/channel_arguments.hpp"
 
 namespace sharingbus::transport::internal {
 namespace {
@@ -38,11 +39,10 @@ bool set_option(int fd, int level, int name, int value) {
 Listening listen_at(const addrinfo& address, Duration user_timeout) {
   UniqueFd socket(::socket(address.ai_family, address.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address.ai_protocol));
   if (!socket) return {UniqueFd(), errno};
-  const auto timeout_ms = std::chrono::duration_cast<std::chrono::milliseconds>(user_timeout).count();
   // Accepted sockets inherit the last two.
   if (!set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1) ||
       !set_option(socket.get(), IPPROTO_TCP, TCP_NODELAY, 1) ||
-      !set_option(socket.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(timeout_ms)) ||
+      !set_option(socket.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, to_ms(user_timeout)) ||
       ::bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0 || ::listen(socket.get(), SOMAXCONN) != 0) {
     return {UniqueFd(), errno};
   }

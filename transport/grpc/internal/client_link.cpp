@@ -36,10 +36,14 @@ void ClientLink::launch(ChannelPool::Lease lease, std::string first_frame) {
   lease_ = std::move(lease);
   const bool has_first = !first_frame.empty();
   if (has_first && !queue_first(std::move(first_frame))) {
+    lease_.release();
     return fail(Error(errc::message_too_large, shared_->peer + ": the first message exceeds max_outbound_bytes"));
   }
   // Until the call has started, so that a cancel meanwhile does not remove a hold that is not there yet.
-  if (!try_pin()) return on_done(outcome(grpc::Status::CANCELLED), false);
+  if (!try_pin()) {
+    lease_.release();
+    return on_done(outcome(grpc::Status::CANCELLED), false);
+  }
   has_call_ = true;
   // Headers and first message leave together.
   context_->set_initial_metadata_corked(has_first);

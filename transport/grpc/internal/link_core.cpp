@@ -109,6 +109,8 @@ void LinkCore::cancel_if(bool only_unopened, Error why) {
   if (running) {
     break_off();
     unpin();
+  } else {
+    hurry_end();
   }
   carry_out(steps);
 }

@@ -55,6 +55,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   virtual void end_writes() = 0;
   /// `reason_` was just set: end the stream at once.
   virtual void break_off() = 0;
+  /// The same when nothing is to be started any more, but the call may not be over on the wire. Unpinned.
+  virtual void hurry_end() {}
   /// A read brought nothing: there will be no more.
   virtual void read_failed() = 0;
   /// Once, unlocked: no operation is started any more but by this.

@@ -33,6 +33,11 @@ void ServerLink::headers_completed(bool ok) {
 
 void ServerLink::done_completed(bool /*ok*/) {
   if (call_->context.IsCancelled()) lose_peer();
+  // What is left to come back gRPC keeps until the connection has written what it is writing, and so perhaps for long.
+  if (forced_ && finished_) {
+    told_ = shared_from_this();
+    tell_end();
+  }
   operation_ended();
 }
 
@@ -45,12 +50,17 @@ void ServerLink::lose_peer() {
 }
 
 void ServerLink::break_off() {
-  links_->expect_end(weak_from_this());
+  hurry_end();
   end();
+}
+
+void ServerLink::hurry_end() {
+  links_->expect_end(weak_from_this());
 }
 
 void ServerLink::force_end() {
   if (!try_start_operation()) return;
+  forced_ = true;
   call_->context.TryCancel();
   operation_ended();
 }
@@ -63,11 +73,18 @@ void ServerLink::let_go() {
   }
   operation_started();
   call_->stream.Finish(status, end_only());
+  finished_ = true;
   operation_ended();
 }
 
 void ServerLink::over() {
   const auto self = shared_from_this();
+  // Here, not where the link is let go, which may be a thread that others wait for.
+  call_.reset();
+  if (std::exchange(told_, nullptr) == nullptr) tell_end();
+}
+
+void ServerLink::tell_end() {
   Error error;
   {
     const std::scoped_lock lock(mutex_);
@@ -77,8 +94,6 @@ void ServerLink::over() {
       error = Error(errc::stream_closed, peer_ + " ended the stream");
     }
   }
-  // Here, not where the link is let go, which may be a thread that others wait for.
-  call_.reset();
   on_done(std::move(error), false);
 }
 

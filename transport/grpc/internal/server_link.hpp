@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,7 @@ class ServerLink final : public LinkCore {
   }
   void end_writes() override { end(); }
   void break_off() override;
+  void hurry_end() override;
   void read_failed() override { on_peer_finished(); }
   void let_go() override;
   void over() override;
@@ -59,6 +61,7 @@ class ServerLink final : public LinkCore {
 
   /// The peer or its connection is gone.
   void lose_peer();
+  void tell_end();
 
   const std::shared_ptr<LinkSet> links_;
   std::unique_ptr<ServerCall> call_;
@@ -66,6 +69,12 @@ class ServerLink final : public LinkCore {
   CompletionOf<ServerLink, &ServerLink::done_completed> done_{*this};
   const std::uint64_t listener_;
   const std::string peer_;
+  /// `force_end` was called.
+  std::atomic<bool> forced_{false};
+  /// Nothing is published any more but the end.
+  std::atomic<bool> finished_{false};
+  /// Itself, from when its end was told until the call is over, where that comes later.
+  std::shared_ptr<LinkCore> told_;
 };
 
 }  // namespace sharingbus::transport::internal

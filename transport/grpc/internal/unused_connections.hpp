@@ -35,7 +35,8 @@ class UnusedConnections {
   };
   explicit UnusedConnections(Limits limits) : limits_(limits) {}
 
-  /// A connection that was just accepted. A refusal means that it is to be closed.
+  /// A connection that was just accepted. A refusal means that it is to be closed. When there are as many as there may
+  /// be, those that their peers have closed are looked for, but not again at once: after 25 us for each connection.
   [[nodiscard]] std::optional<Refusal> add(int fd, TimePoint now);
   /// A stream was opened by this peer, in gRPC's words: `ipv4:127.0.0.1:50061`.
   void used(std::string_view peer);
@@ -64,6 +65,8 @@ class UnusedConnections {
   Connections silent_;
   Connections idle_;
   std::unordered_map<std::string, Connections::iterator> by_peer_;
+  /// The next look for those that went.
+  TimePoint look_from_{};
 };
 
 }  // namespace sharingbus::transport::internal
