@@ -40,8 +40,8 @@ class RegistrationRunner {
 
   /// The uid that its events carry.
   [[nodiscard]] const Uuid& uid() const noexcept;
-  /// Begins. `ended` is called once, on the runner's strand, when nothing of the registration is left: no stream, no
-  /// handler, no timer. Success after a shutdown, else what ended it (only with reconnect off).
+  /// Begins. `ended` is called once, on the runner's strand, where it must not block, when nothing of the registration
+  /// is left: no stream, handler or timer. Success after a shutdown, else what ended it (only with reconnect off).
   void start(std::function<void(Error)> ended);
   /// Ends it: running requests get `RunnerOptions::drain`, then they are cancelled. Idempotent.
   void shutdown();
