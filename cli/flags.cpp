@@ -4,7 +4,9 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cstdlib>
 #include <string_view>
+#include <vector>
 
 namespace sharingbus::cli {
 namespace {
@@ -15,6 +17,12 @@ struct Unit {
 };
 constexpr std::array kUnits{Unit{"ms", std::chrono::milliseconds(1)}, Unit{"s", std::chrono::seconds(1)},
                             Unit{"m", std::chrono::minutes(1)}, Unit{"h", std::chrono::hours(1)}};
+
+/// What stands in the environment may be for other commands.
+bool given_by_hand(const CLI::Option& option) {
+  const char* const there = std::getenv(option.get_envname().c_str());
+  return option.count() != 0 && (there == nullptr || option.results() != std::vector<std::string>{there});
+}
 
 }  // namespace
 
@@ -77,7 +85,7 @@ CLI::Validator not_empty() {
 
 void refuse_given(const CLI::App& app, std::initializer_list<const char*> flags, const std::string& purpose) {
   for (const char* flag : flags) {
-    if (app.get_option(flag)->count() != 0) throw CLI::ValidationError(flag, "is for " + purpose);
+    if (given_by_hand(*app.get_option(flag))) throw CLI::ValidationError(flag, "is for " + purpose);
   }
 }
 

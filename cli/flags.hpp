@@ -49,8 +49,8 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, T& target, std::
 /// As `CLI::Range`, which lets NaN through.
 [[nodiscard]] CLI::Validator between(double low, double high);
 [[nodiscard]] CLI::Validator not_empty();
-/// Throws `CLI::ValidationError` that names the first of `flags` that was given, for those that would have no effect:
-/// `purpose` says what they are for.
+/// Throws `CLI::ValidationError` that names the first of `flags` that was given on the command line, for those that
+/// would have no effect: `purpose` says what they are for.
 void refuse_given(const CLI::App& app, std::initializer_list<const char*> flags, const std::string& purpose);
 
 /// Adds `--wait-strategy`: how the one thread of a command waits; none is `auto`.

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "bus/base/bounded.hpp"
+
 namespace sharingbus::connector {
 namespace {
 
@@ -20,10 +22,6 @@ constexpr std::array<std::array<bool, kServiceStatuses.size()>, kServiceStatuses
     {false, true, true, false, true, false},     // reconnecting
 }};
 
-/// "Never" spelled as a huge duration must not overflow when it is added to a time.
-Duration bounded(Duration wait) {
-  return std::min<Duration>(wait, std::chrono::hours(24 * 365));
-}
 TimePoint after(TimePoint now, Duration wait) {
   return now + bounded(wait);
 }

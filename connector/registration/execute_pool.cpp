@@ -13,6 +13,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "transport/codec/utf8.hpp"
 #include "transport/strand.hpp"
 
@@ -100,10 +101,9 @@ ExecutePool::~ExecutePool() {
 
 Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::ExecuteRequest& request,
                                                           TimePoint arrived) const {
-  // Longer makes no difference, and would overflow the clock.
-  constexpr Duration kLongest = std::chrono::hours(24 * 365);
+  constexpr Duration kLongest = bounded(Duration::max());
   const auto found = request.context.find(kTimeoutKey);
-  Duration timeout = std::min(limits_.timeout, kLongest);
+  Duration timeout = bounded(limits_.timeout);
   if (found != request.context.end()) {
     std::uint64_t milliseconds = 0;
     const std::string& text = found->second;
@@ -113,7 +113,7 @@ Result<std::optional<TimePoint>> ExecutePool::deadline_of(const messages::Execut
       return Error(errc::invalid_argument, "context timeout_ms is not a number above 0");
     }
     constexpr auto kMostMs =
-        static_cast<std::uint64_t>(std::chrono::milliseconds(std::chrono::hours(24 * 365)).count());
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(kLongest).count());
     timeout = huge ? kLongest : std::chrono::milliseconds(std::min(milliseconds, kMostMs));
   }
   if (timeout <= Duration::zero()) return std::optional<TimePoint>();

@@ -134,7 +134,7 @@ class MultiConnectorRunner::State : public std::enable_shared_from_this<State> {
     if (found == by_key_.end()) return post(std::move(done), not_found(key));
     Entry& entry = **found->second;
     if (entry.ended) return post(std::move(done), *entry.ended);
-    entry.waiting.push_back(std::move(done));
+    if (done) entry.waiting.push_back(std::move(done));
   }
 
   /// The handle is gone.

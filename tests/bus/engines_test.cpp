@@ -381,6 +381,7 @@ TEST_P(DispatcherLeaves, PublisherWhoWaitsForRoom_GoesOn) {
     options.scheduler = jobs;
     SharingBus bus(std::move(options));
     std::promise<void> entered;
+    std::promise<void> never;
     std::atomic<bool> full{false};
     auto held_up = bus.subscribe_inline(named("held up"), [&](const EventRef& event) {
       if (event->get_if<Note>()->value != 1) return;
@@ -388,7 +389,7 @@ TEST_P(DispatcherLeaves, PublisherWhoWaitsForRoom_GoesOn) {
       while (!full)
         std::this_thread::yield();
       // For the publisher to go to sleep; if he does not, less is tested.
-      std::this_thread::sleep_for(kNothingComes);
+      static_cast<void>(never.get_future().wait_for(kNothingComes));
     });
     while (jobs->run_one()) {
     }

@@ -226,6 +226,11 @@ class Failures(PoolTest):
                 self.assertEqual((done.code, done.stdout), (2, ""), done)
                 self.assertIn(f"{flag}: is for {purpose}", done.stderr)
 
+    def test_flags_without_effect_in_the_environment_are_for_other_commands(self):
+        done = self.run_program("pool", "--agent", self.path, environment={"SHARINGBUS_AUTH_TOKEN": "t"})
+        self.assertEqual(done.code, 1, done)
+        self.assertNotIn("--auth-token", done.stderr)
+
     def test_interrupted_while_it_waits_for_an_agent(self):
         # Longer than this test may take.
         pool = self.start("pool", "--json", "--reverse", self.path, "--wait", "1h")

@@ -24,6 +24,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "transport/proxy/internal/connect_exchange.hpp"
 #include "transport/tls/tls_context.hpp"
 
@@ -134,8 +135,8 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
   struct Connection {
     Connection(std::uint64_t number, Strand strand, Socket socket)
         : id(number), resolver(strand), inside(std::move(socket)), outside(std::move(strand)) {}
-    /// Whatever is being waited for on the way to the target ends with an error. Who is inside sees nothing yet, so that
-    /// the reason is known by the time that he does.
+    /// Whatever is being waited for on the way to the target ends with an error. Who is inside sees nothing yet, so
+    /// that the reason is known by the time that he does.
     void cancel_outside() {
       cancelled = true;
       resolver.cancel();
@@ -213,7 +214,7 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
   /// To the proxy, and through it.
   Awaitable<Error> connect(Connection& connection) {
     const TimerId timer =
-        timers_.schedule_after(options_.connect_timeout, [weak = weak_from_this(), id = connection.id] {
+        timers_.schedule_after(bounded(options_.connect_timeout), [weak = weak_from_this(), id = connection.id] {
           if (const auto self = weak.lock()) asio::post(self->strand_, [self, id] { self->expire(id); });
         });
     Error failure = co_await dial(connection);
@@ -234,7 +235,8 @@ class ConnectTunnel::State : public std::enable_shared_from_this<State> {
     const auto [resolve_error, found] =
         co_await connection.resolver.async_resolve(proxy.host, std::to_string(proxy.port), kAwait);
     if (resolve_error) co_return unreachable(resolve_error.message());
-    // Connecting opens the socket, so nothing would be left of a cancellation that came while the answer was on its way.
+    // Connecting opens the socket, so nothing would be left of a cancellation that came while the answer was on its
+    // way.
     if (connection.cancelled) co_return unreachable("cancelled");
     const auto [connect_error, endpoint] = co_await asio::async_connect(connection.outside, found, kAwait);
     if (connect_error) co_return unreachable(connect_error.message());

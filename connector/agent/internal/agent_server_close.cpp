@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "connector/agent/internal/agent_server_core.hpp"
 #include "connector/agent/internal/reverse_slot.hpp"
 
@@ -16,9 +17,6 @@ namespace sharingbus::connector::internal {
 namespace asio = boost::asio;
 
 namespace {
-
-/// Longer makes no difference, and would overflow the clock.
-constexpr Duration kDrainMax = std::chrono::hours(24 * 365);
 
 asio::awaitable<void> tell_drain(std::shared_ptr<AgentHandler> handler, Duration limit) {
   co_await handler->drain(limit);
@@ -53,7 +51,7 @@ void AgentServerCore::close(Duration drain, std::function<void()> done) {
       slots = slots_;
     }
   }
-  drain = std::clamp(drain, Duration::zero(), kDrainMax);
+  drain = bounded(std::max(drain, Duration::zero()));
   if (first) {
     for (const auto& listener : listeners)
       listener->stop_accepting();

@@ -7,6 +7,7 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "connector/agent/internal/pool_core.hpp"
 
 namespace sharingbus::connector::internal {
@@ -16,8 +17,6 @@ namespace messages = transport::agent_messages;
 
 /// How long connections may take to end in good order.
 constexpr Duration kCloseGrace = std::chrono::seconds(1);
-/// Longer makes no difference, and would overflow the clock.
-constexpr Duration kDrainMax = std::chrono::hours(24 * 365);
 
 void finish(const boost::asio::any_io_executor& executor, PoolDone done, Error error) {
   if (!done) return;
@@ -259,7 +258,7 @@ void PoolCore::retire(Turn& turn, const AgentPtr& agent) {
   if (agent->calls == 0) return;
   const auto late =
       posted(shared_from_this(), [weak = std::weak_ptr<Agent>(agent)](PoolCore& self) { self.cancel_rest(weak); });
-  agent->drain_timer = timers_.schedule_at(turn.now() + std::min(options_.drain_timeout, kDrainMax), late);
+  agent->drain_timer = timers_.schedule_at(turn.now() + bounded(options_.drain_timeout), late);
 }
 
 void PoolCore::retire_if_drained(Turn& turn, const AgentPtr& agent) {

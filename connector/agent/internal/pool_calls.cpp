@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "connector/agent/internal/pool_core.hpp"
 
 namespace sharingbus::connector::internal {
@@ -18,8 +19,6 @@ namespace {
 
 namespace messages = transport::agent_messages;
 
-/// Longer deadlines than this make no difference, and would overflow the clock.
-constexpr Duration kTimeoutMax = std::chrono::hours(24 * 365);
 /// Frames handed to a link before others get their turn at the lock.
 constexpr std::size_t kFramesPerTurn = 32;
 
@@ -55,7 +54,7 @@ CallPtr PoolCore::make_call(std::string_view agent_id, std::string_view correlat
   call->kind = kind;
   call->last = last;
   call->retries = options_.retry.attempts;
-  call->timeout = std::min(options.timeout.value_or(options_.request_timeout), kTimeoutMax);
+  call->timeout = bounded(options.timeout.value_or(options_.request_timeout));
   if (call->timeout <= Duration::zero())
     call->error = Error(errc::invalid_argument, "CallOptions::timeout must be above 0");
   if (correlation_id.empty()) call->error = Error(errc::invalid_argument, "the correlation id must not be empty");

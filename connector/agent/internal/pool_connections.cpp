@@ -5,6 +5,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "connector/agent/internal/pool_core.hpp"
 
 namespace sharingbus::connector::internal {
@@ -34,7 +35,7 @@ void PoolCore::open_connection(Turn& turn, const AgentPtr& agent, bool again) {
   connection->again = again;
   agent->all.push_back(connection);
   connection->timer = timers_.schedule_at(
-      turn.now() + options_.connect_timeout,
+      turn.now() + bounded(options_.connect_timeout),
       posted(shared_from_this(), [weak = std::weak_ptr<PoolConnection>(connection)](PoolCore& self) {
         const auto late = weak.lock();
         if (!late) return;

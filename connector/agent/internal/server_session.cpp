@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bus/base/bounded.hpp"
 #include "connector/agent/internal/agent_server_core.hpp"
 #include "connector/agent/internal/handshake.hpp"
 
@@ -84,7 +85,7 @@ void ServerSession::accept(SharingBus& bus, std::shared_ptr<transport::Link> lin
     self.peer_ = std::move(peer);
     self.link_ = std::move(link);
     if (self.reason_) return self.link_->cancel(*self.reason_);
-    self.deadline_ = self.core_->timers().now() + self.core_->options().handshake_timeout;
+    self.deadline_ = self.core_->timers().now() + bounded(self.core_->options().handshake_timeout);
     // Until the handshake is done, its message and nothing else.
     const transport::Credit window = self.core_->options().window;
     self.owed_ = {window.requests - 1, window.controls - 1};
@@ -116,7 +117,8 @@ void ServerSession::dial(SharingBus& bus, transport::Dialer& dialer, std::string
   post([&dialer, options = std::move(options), registration = std::move(registration),
         connect_timeout](ServerSession& self) mutable {
     if (self.state_ == State::closed) return;
-    self.deadline_ = self.core_->timers().now() + connect_timeout + self.core_->options().handshake_timeout;
+    self.deadline_ =
+        self.core_->timers().now() + bounded(connect_timeout) + bounded(self.core_->options().handshake_timeout);
     self.link_ = dialer.open(std::move(options), std::move(registration));
     if (self.reason_) self.link_->cancel(*self.reason_);
   });

@@ -7,15 +7,14 @@
 
 #include <boost/asio/bind_executor.hpp>
 
+#include "bus/base/bounded.hpp"
+
 namespace sharingbus::connector {
 
 namespace asio = boost::asio;
 using internal::ServiceSession;
 
 namespace {
-
-/// Longer makes no difference, and would overflow the clock.
-constexpr Duration kDrainMax = std::chrono::hours(24 * 365);
 
 Error internal_error(const Error& why) {
   return {errc::internal, "Internal error: " + to_string(why)};
@@ -409,7 +408,7 @@ void LifecycleManager::Core::close(Duration drain, std::function<void()> done) {
   }
   if (done) on_closed_.push_back(std::move(done));
   if (!std::exchange(closing_, true)) stop_all({});
-  const TimePoint until = timers_.now() + std::min(drain, kDrainMax);
+  const TimePoint until = timers_.now() + bounded(drain);
   if (drain <= Duration::zero()) {
     hurry();
   } else if (!drain_timer_ || until < drain_until_) {

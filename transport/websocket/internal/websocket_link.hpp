@@ -13,6 +13,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/post.hpp>
 
+#include "bus/base/bounded.hpp"
 #include "bus/base/timer.hpp"
 #include "transport/stream_publisher.hpp"
 #include "transport/websocket/internal/web_socket.hpp"
@@ -186,7 +187,7 @@ void WebSocketLink::post(Fn fn) {
 
 template <class Fn>
 TimerId WebSocketLink::after(Duration delay, Fn fn) {
-  return timers().schedule_after(delay, [weak = weak_from_this(), fn = std::move(fn)] {
+  return timers().schedule_after(bounded(delay), [weak = weak_from_this(), fn = std::move(fn)] {
     if (const auto self = weak.lock()) self->post(fn);
   });
 }
