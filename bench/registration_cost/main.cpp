@@ -86,7 +86,8 @@ void storm(const std::string& transport, const std::string& count, const char* w
   Child beside({"others", transport, others, "16", "0", "500"});
   static_cast<void>(beside.figure("registered"));
   registration_cost::Pauses pauses;
-  gateway.tell("storm 10");
+  // Long enough for a p99 that two runs agree on.
+  gateway.tell("storm 30");
   const double before = gateway.figure("before");
   const double back = gateway.figure("back");
   const double meanwhile = gateway.figure("meanwhile");

@@ -1,6 +1,7 @@
 #include "transport/grpc/internal/completion_thread.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
@@ -64,16 +65,24 @@ void CompletionThread::end(bool /*ok*/) {
 void CompletionThread::later(std::shared_ptr<LinkCore> link, void (LinkCore::*what)()) {
   const std::scoped_lock lock(mutex_);
   waiting_.push_back({std::move(link), what});
-  if (waiting_.size() == 1) alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &work_);
+  if (waiting_.size() == 1) wake();
+}
+
+void CompletionThread::wake() {
+  alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &work_);
 }
 
 void CompletionThread::work(bool /*ok*/) {
-  std::vector<Work> all;
+  std::vector<Work> some;
   {
     const std::scoped_lock lock(mutex_);
-    all.swap(waiting_);
+    const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(waiting_.size(), kBurst));
+    some.assign(std::move_iterator(waiting_.begin()), std::move_iterator(end));
+    waiting_.erase(waiting_.begin(), end);
+    // Behind what has come meanwhile.
+    if (!waiting_.empty()) wake();
   }
-  do_all(all);
+  do_all(some);
 }
 
 std::size_t CompletionThread::usual_count() {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -60,7 +61,10 @@ class CompletionThread {
   void run();
   void burst();
   static void do_all(const std::vector<Work>& all);
+  /// A burst of what waits, so that what comes meanwhile has its turn between.
   void work(bool ok);
+  /// With the mutex held.
+  void wake();
   void end(bool ok);
 
   static inline constinit thread_local const CompletionThread* t_current = nullptr;
@@ -70,7 +74,7 @@ class CompletionThread {
   CompletionOf<CompletionThread, &CompletionThread::end> end_{*this};
   std::atomic<int> writes_{0};
   std::mutex mutex_;
-  std::vector<Work> waiting_;
+  std::deque<Work> waiting_;
   /// For the end of the burst, and what is being done of that. The thread's.
   std::vector<Work> due_;
   std::vector<Work> doing_;

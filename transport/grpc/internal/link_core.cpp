@@ -94,6 +94,7 @@ void LinkCore::cancel_unopened(Error why) {
 
 void LinkCore::cancel_if(bool only_unopened, Error why) {
   bool running = false;
+  bool elsewhere = false;
   Steps steps;
   {
     const std::scoped_lock lock(mutex_);
@@ -104,15 +105,23 @@ void LinkCore::cancel_if(bool only_unopened, Error why) {
     ahead_.clear();
     running = !over_;
     if (running) pin();
+    elsewhere = ready_ && !thread_->is_current();
     steps = next_steps();
   }
-  if (running) {
-    break_off();
-    unpin();
+  if (running && elsewhere) {
+    // There, where its completions come: many that are cancelled together would else be fought over.
+    thread_->later(shared_from_this(), &LinkCore::break_off_turn);
+  } else if (running) {
+    break_off_turn();
   } else {
     hurry_end();
   }
   carry_out(steps);
+}
+
+void LinkCore::break_off_turn() {
+  break_off();
+  unpin();
 }
 
 void LinkCore::end() {

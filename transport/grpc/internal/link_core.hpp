@@ -130,6 +130,8 @@ class LinkCore : public Link, public std::enable_shared_from_this<LinkCore> {
   void end_completed(bool /*ok*/) { operation_ended(); }
   void on_message();
   void on_written(bool ok);
+  /// With the pin of whoever cancelled it.
+  void break_off_turn();
   void write_turn();
   void turn_due() noexcept {
     turn_due_ = true;
