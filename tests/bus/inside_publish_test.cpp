@@ -121,37 +121,34 @@ class InsidePublishOfWaiting : public InsidePublish {
     context_.restart();
     context_.poll();
     ASSERT_EQ(bus_.snapshot().publish_waiting, 1u);
+    sut_ = group_.subscribe(wants(), [&](const Received& next) { stream_.add(next); });
+    context_.restart();
+    context_.poll();
   }
   Subscription full_;
+  StreamText stream_;
+  CallbackSubscription sut_;
 };
 INSTANTIATE_TEST_SUITE_P(QueueOrInbox, InsidePublishOfWaiting, ::testing::Bool());
 
 TEST_P(InsidePublishOfWaiting, AReceiveThatLetsThemIn_DoesNotCallBack) {
   fill();
-  StreamText stream;
-  auto sut = group_.subscribe(wants(), [&](const Received& next) { stream.add(next); });
-  context_.restart();
-  context_.poll();
   on_executor([&] {
     EXPECT_EQ(value_of(full_.try_receive()), 1u);
     EXPECT_EQ(bus_.snapshot().publish_waiting, 0u);
-    EXPECT_EQ(stream.text(), "");
+    EXPECT_EQ(stream_.text(), "");
   });
-  EXPECT_EQ(stream.text(), "2");
+  EXPECT_EQ(stream_.text(), "2");
 }
 
 TEST_P(InsidePublishOfWaiting, Close_DoesNotCallBack) {
   fill();
-  StreamText stream;
-  auto sut = group_.subscribe(wants(), [&](const Received& next) { stream.add(next); });
-  context_.restart();
-  context_.poll();
   on_executor([&] {
     bus_.close();
     EXPECT_EQ(bus_.snapshot().publish_waiting, 0u);
-    EXPECT_EQ(stream.text(), "");
+    EXPECT_EQ(stream_.text(), "");
   });
-  EXPECT_EQ(stream.text(), "end:bus_closed");
+  EXPECT_EQ(stream_.text(), "end:bus_closed");
 }
 
 // The other bus would wait for what takes its time.

@@ -43,7 +43,7 @@ void Lanes::lane_ended(LaneLink& lane, const Error& /*why*/) {
   if (lanes_.empty()) context_.emptied();
 }
 
-Lanes::Taken Lanes::take(const BusEvent& event, TimePoint now) {
+Lanes::Taken Lanes::take(const BusEvent& event, TimerAccess& timers) {
   if (closed_) return Taken::no;
   if (const auto* request = event.get_if<messages::RegisterRequest>()) return take_register(*request, event);
   std::shared_ptr<LaneLink> lane;
@@ -56,9 +56,9 @@ Lanes::Taken Lanes::take(const BusEvent& event, TimePoint now) {
   } else if (const auto* report = event.get_if<messages::MetricsReport>()) {
     lane = of_arn(report->connector_arn);
   } else if (const auto* asked = event.get_if<messages::HeartbeatRequest>()) {
-    tell_alive(asked->timestamp_ms, now);
+    tell_alive(asked->timestamp_ms, timers);
   } else if (const auto* answered = event.get_if<messages::HeartbeatResponse>()) {
-    tell_alive(answered->timestamp_ms, now);
+    tell_alive(answered->timestamp_ms, timers);
   }
   if (!lane) return Taken::no;
   deliver(*lane, event);
@@ -67,7 +67,8 @@ Lanes::Taken Lanes::take(const BusEvent& event, TimePoint now) {
 
 /// The stream's own session asks and answers; the others only have to know that the peer is alive. Each is told in its
 /// own name, so that it asks for itself alone should it be asked to reconnect.
-void Lanes::tell_alive(std::int64_t timestamp_ms, TimePoint now) {
+void Lanes::tell_alive(std::int64_t timestamp_ms, TimerAccess& timers) {
+  const TimePoint now = timers.now();
   if (alive_at_ && now - *alive_at_ < context_.alive_every) return;
   alive_at_ = now;
   const auto all = lanes_;

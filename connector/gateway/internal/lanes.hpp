@@ -15,6 +15,7 @@
 #include "bus/base/timer.hpp"
 #include "bus/event.hpp"
 #include "connector/internal/lane_link.hpp"
+#include "connector/internal/timer_access.hpp"
 #include "transport/link.hpp"
 #include "transport/messages/connector_messages.hpp"
 #include "transport/strand.hpp"
@@ -48,8 +49,8 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
 
   enum class Taken : std::uint8_t { no, yes, full };
   /// Hands a message of the stream to the lane that it is for, if it is for one. A registration opens one, unless there
-  /// are as many as there may be (`full`). `now` is when it came.
-  [[nodiscard]] Taken take(const BusEvent& event, TimePoint now);
+  /// are as many as there may be (`full`).
+  [[nodiscard]] Taken take(const BusEvent& event, TimerAccess& timers);
   /// On the strand.
   [[nodiscard]] bool empty() const noexcept { return lanes_.empty(); }
   /// The stream can send again.
@@ -64,7 +65,7 @@ class Lanes final : public LaneHost, public std::enable_shared_from_this<Lanes> 
  private:
   [[nodiscard]] Taken take_register(const transport::messages::RegisterRequest& request, const BusEvent& event);
   [[nodiscard]] std::shared_ptr<LaneLink> of_arn(const std::string& arn) const;
-  void tell_alive(std::int64_t timestamp_ms, TimePoint now);
+  void tell_alive(std::int64_t timestamp_ms, TimerAccess& timers);
   static void deliver(LaneLink& lane, const BusEvent& event);
   static void deliver(LaneLink& lane, std::string frame);
   void note_request(std::string_view request_id, const std::shared_ptr<LaneLink>& lane);

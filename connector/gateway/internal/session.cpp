@@ -230,7 +230,7 @@ bool Session::for_a_lane(const BusEvent& event) {
                        }});
     feed([](SessionFsm& fsm, auto&) { fsm.share(); });
   }
-  switch (lanes_->take(event, core_->timers().now())) {
+  switch (lanes_->take(event, core_->timers())) {
     case Lanes::Taken::no:
       return false;
     case Lanes::Taken::yes:

@@ -13,33 +13,48 @@
 namespace sharingbus::test {
 namespace {
 
-TEST(AgentPoolThreads, D22_D23_CallsPushesAndStatsFromManyThreads_EndOnceEach_WhileConnectionsComeAndGo) {
-  constexpr int kThreads = 3;
-  constexpr int kCalls = 400;
-  boost::asio::io_context io;
-  auto guard = boost::asio::make_work_guard(io);
-  AsyncTimerService timers(io.get_executor());
-  SharingBus bus{BusOptions{.log = nullptr}};
-  const auto strand = boost::asio::make_strand(io);
-  transport::MemoryNetwork network(strand);
-  std::optional<ScriptAgent> agent(std::in_place, strand, bus, network, "waf.sock");
-  ASSERT_TRUE(agent->listen());
-  std::vector<std::thread> workers;
-  for (int i = 0; i < kThreads; ++i)
-    workers.emplace_back([&] { io.run(); });
+/// An agent in reach, and threads that run everything.
+class AgentPoolThreads : public testing::Test {
+ protected:
+  static constexpr int kThreads = 3;
 
+  void SetUp() override {
+    ASSERT_TRUE(agent->listen());
+    for (int i = 0; i < kThreads; ++i)
+      workers.emplace_back([this] { io.run(); });
+  }
+  [[nodiscard]] auto dialers() {
+    return [this](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
+      return network.make_dialer(where.endpoint.host);
+    };
+  }
+  /// Until nothing is left to be done. The pool is gone.
+  void end() {
+    boost::asio::post(strand, [this] { agent->kill(); });
+    guard.reset();
+    for (std::thread& worker : workers)
+      worker.join();
+  }
+
+  boost::asio::io_context io;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard{io.get_executor()};
+  AsyncTimerService timers{io.get_executor()};
+  SharingBus bus{BusOptions{.log = nullptr}};
+  const boost::asio::strand<boost::asio::io_context::executor_type> strand{io.get_executor()};
+  transport::MemoryNetwork network{strand};
+  std::optional<ScriptAgent> agent{std::in_place, strand, bus, network, "waf.sock"};
+  std::vector<std::thread> workers;
+};
+
+TEST_F(AgentPoolThreads, D22_D23_CallsPushesAndStatsFromManyThreads_EndOnceEach_WhileConnectionsComeAndGo) {
+  constexpr int kCalls = 400;
   std::atomic<int> ended{0};
   std::atomic<int> answered{0};
   {
     auto options = AgentPoolOptions{};
     options.reconnect_interval = 1ms;
     options.health_check_interval = 5ms;
-    AgentPool pool(
-        io.get_executor(), bus, timers,
-        [&](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
-          return network.make_dialer(where.endpoint.host);
-        },
-        options);
+    AgentPool pool(io.get_executor(), bus, timers, dialers(), options);
     pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).get();
     pool.start_maintenance();
     std::vector<std::thread> callers;
@@ -81,49 +96,25 @@ TEST(AgentPoolThreads, D22_D23_CallsPushesAndStatsFromManyThreads_EndOnceEach_Wh
     EXPECT_EQ(pool.protocol_metrics().in_flight.load(), 0);
     EXPECT_EQ(pool.protocol_metrics().healthy_connections.load(), 0);
   }
-  boost::asio::post(strand, [&] { agent->kill(); });
-  guard.reset();
-  for (std::thread& worker : workers)
-    worker.join();
+  end();
   EXPECT_EQ(ended.load(), kThreads * kCalls);
   EXPECT_GT(answered.load(), 0);
-  agent.reset();
 }
 
-TEST(AgentPoolThreads, DestroyedWithoutClose_WhileAgentsComeAndGo_EveryCompletionComes) {
-  constexpr int kThreads = 3;
+TEST_F(AgentPoolThreads, DestroyedWithoutClose_WhileAgentsComeAndGo_EveryCompletionComes) {
   constexpr int kRounds = 100;
-  boost::asio::io_context io;
-  auto guard = boost::asio::make_work_guard(io);
-  AsyncTimerService timers(io.get_executor());
-  SharingBus bus{BusOptions{.log = nullptr}};
-  const auto strand = boost::asio::make_strand(io);
-  transport::MemoryNetwork network(strand);
-  std::optional<ScriptAgent> agent(std::in_place, strand, bus, network, "waf.sock");
-  ASSERT_TRUE(agent->listen());
-  std::vector<std::thread> workers;
-  for (int i = 0; i < kThreads; ++i)
-    workers.emplace_back([&] { io.run(); });
-
   std::atomic<int> ended{0};
   const auto count = [&](const Error&) { ++ended; };
   for (int round = 0; round < kRounds; ++round) {
-    AgentPool pool(io.get_executor(), bus, timers,
-                   [&](const connector::AgentEndpoint& where) -> Result<std::unique_ptr<transport::Dialer>> {
-                     return network.make_dialer(where.endpoint.host);
-                   });
+    AgentPool pool(io.get_executor(), bus, timers, dialers());
     pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).get();
     pool.async_add_agent("nobody", "nobody.sock", count);
     pool.async_add_agent("late", "waf.sock", count);
     pool.async_remove_agent("waf", count);
     if (round % 2 == 0) pool.async_add_agent("waf", "waf.sock", boost::asio::use_future).wait();
   }
-  boost::asio::post(strand, [&] { agent->kill(); });
-  guard.reset();
-  for (std::thread& worker : workers)
-    worker.join();
+  end();
   EXPECT_EQ(ended.load(), 3 * kRounds);
-  agent.reset();
 }
 
 }  // namespace

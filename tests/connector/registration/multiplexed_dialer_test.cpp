@@ -353,6 +353,12 @@ class MultiplexedByHand : public Multiplexed {
     response.connector_arn = "matrix:" + request.tenant_id + ":" + request.connector_type + ":" + request.instance_id;
     send(response);
   }
+  /// Without saying whom.
+  void refuse() {
+    messages::RegisterResponse response;
+    response.error = "Registration failed";
+    send(response);
+  }
 
   SharingBus far{BusOptions{.log = nullptr}};
   Subscription inbox = far.subscribe({.name = "inbox", .filter = Filter::all(), .capacity = 100'000});
@@ -367,9 +373,7 @@ TEST_F(MultiplexedByHand, RejectionWithoutArn_GoesToTheOldestThatWaits) {
   const auto requests = got<messages::RegisterRequest>();
   ASSERT_THAT(requests, SizeIs(3));
   approve(requests[0]);
-  messages::RegisterResponse refused;
-  refused.error = "Registration failed";
-  send(refused);
+  refuse();
   approve(requests[2]);
   // It tries again, on the same stream and at once, as far as its backoff lets it.
   step(1s);
@@ -389,9 +393,7 @@ TEST_F(MultiplexedByHand, AnswerToOneThatHasEnded_IsNobodysElse) {
   approve(requests[0]);
   EXPECT_EQ(runner->metrics_snapshot().size(), 2U);
   // Nor does it take the next one's place: without an ARN that is the oldest which still waits.
-  messages::RegisterResponse refused;
-  refused.error = "Registration failed";
-  send(refused);
+  refuse();
   approve(requests[2]);
   step(1s);
   const auto again = got<messages::RegisterRequest>();
